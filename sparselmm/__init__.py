@@ -1,0 +1,62 @@
+"""Linear mixed-effects models for large nested and crossed designs.
+
+Every public name is loaded on first use, so ``import sparselmm`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sparselmm.api import LinearMixedModel, lmm
+    from sparselmm.compat.statsmodels import MixedLM, mixedlm
+    from sparselmm.datasets import load_dataset, simulate_design
+    from sparselmm.errors import ConvergenceWarning, SingularFitWarning
+    from sparselmm.inference.lrt import compare
+    from sparselmm.options import Options
+    from sparselmm.results import Results
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "ConvergenceWarning",
+    "LinearMixedModel",
+    "MixedLM",
+    "Options",
+    "Results",
+    "SingularFitWarning",
+    "compare",
+    "lmm",
+    "load_dataset",
+    "mixedlm",
+    "simulate_design",
+]
+
+_HOME = {
+    "ConvergenceWarning": "sparselmm.errors",
+    "LinearMixedModel": "sparselmm.api",
+    "MixedLM": "sparselmm.compat.statsmodels",
+    "Options": "sparselmm.options",
+    "Results": "sparselmm.results",
+    "SingularFitWarning": "sparselmm.errors",
+    "compare": "sparselmm.inference.lrt",
+    "lmm": "sparselmm.api",
+    "load_dataset": "sparselmm.datasets",
+    "mixedlm": "sparselmm.compat.statsmodels",
+    "simulate_design": "sparselmm.datasets",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that holds a public name, once, and keep the name here."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'sparselmm' has no attribute '{name}'")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted({*globals(), *__all__})
