@@ -12,7 +12,20 @@ if TYPE_CHECKING:
     from sparselmm.api import LinearMixedModel, lmm
     from sparselmm.compat.statsmodels import MixedLM, mixedlm
     from sparselmm.datasets import load_dataset, simulate_design
-    from sparselmm.errors import ConvergenceWarning, SingularFitWarning
+    from sparselmm.errors import (
+        ConvergenceError,
+        ConvergenceWarning,
+        DataError,
+        FormulaError,
+        IdentifiabilityWarning,
+        InferenceError,
+        MemoryRefusedError,
+        PathError,
+        RankWarning,
+        SingularFitWarning,
+        SparseLMMError,
+        SparseLMMWarning,
+    )
     from sparselmm.inference.lrt import compare
     from sparselmm.options import Options
     from sparselmm.results import Results
@@ -20,12 +33,22 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "ConvergenceError",
     "ConvergenceWarning",
+    "DataError",
+    "FormulaError",
+    "IdentifiabilityWarning",
+    "InferenceError",
     "LinearMixedModel",
+    "MemoryRefusedError",
     "MixedLM",
     "Options",
+    "PathError",
+    "RankWarning",
     "Results",
     "SingularFitWarning",
+    "SparseLMMError",
+    "SparseLMMWarning",
     "compare",
     "lmm",
     "load_dataset",
@@ -34,12 +57,22 @@ __all__ = [
 ]
 
 _HOME = {
+    "ConvergenceError": "sparselmm.errors",
     "ConvergenceWarning": "sparselmm.errors",
+    "DataError": "sparselmm.errors",
+    "FormulaError": "sparselmm.errors",
+    "IdentifiabilityWarning": "sparselmm.errors",
+    "InferenceError": "sparselmm.errors",
     "LinearMixedModel": "sparselmm.api",
+    "MemoryRefusedError": "sparselmm.errors",
     "MixedLM": "sparselmm.compat.statsmodels",
     "Options": "sparselmm.options",
+    "PathError": "sparselmm.errors",
+    "RankWarning": "sparselmm.errors",
     "Results": "sparselmm.results",
     "SingularFitWarning": "sparselmm.errors",
+    "SparseLMMError": "sparselmm.errors",
+    "SparseLMMWarning": "sparselmm.errors",
     "compare": "sparselmm.inference.lrt",
     "lmm": "sparselmm.api",
     "load_dataset": "sparselmm.datasets",
