@@ -1,0 +1,172 @@
+"""Internal coordinates: what is subtracted and rotated before cross-products are taken.
+
+y'y - … loses every digit when y is about 1e8 with standard deviation 1, and so does X'X when a column is about 1e6
+with standard deviation 1. The cross-products are therefore taken of
+
+    y~ = y - offset - X beta0        X~ = X R_x^-1 (nearly orthonormal)        Q~ = Q R_q^-1 (scaled, per term)
+
+for *some* beta0, R_x and R_q: any choice is exact, a good one (least squares on the first batch) keeps the digits.
+R_q is lower triangular for an unstructured term, diagonal for a diagonal one and a multiple of the identity for a
+scalar one, so that T~ = R_q T has the template's form again and maps back by T = R_q^-1 T~.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from sparselmm._types import Array
+
+RANK_TOLERANCE = 1e-7  # a column is dropped when less than this share of its length is left: R's `qr`
+CHUNK = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """Maps between the user's coordinates and the internal ones.
+
+    Attributes
+    ----------
+    kept : ndarray of int, shape (p,)
+        Independent columns of X, earliest first.
+    Rx : ndarray, shape (p, p)
+        Upper triangular; X[:, kept] = X~ Rx.
+    beta0 : ndarray, shape (p,)
+        Fixed effects that were subtracted from y.
+    Rq : tuple of ndarray, shape (s_j, s_j)
+        Lower triangular, block-diagonal by term; Q_j = Q~_j Rq_j.
+    """
+
+    kept: Array
+    Rx: Array
+    beta0: Array
+    Rq: tuple[Array, ...]
+
+    @property
+    def logdet_Rx(self) -> float:
+        """log|det Rx|."""
+        return float(np.log(np.abs(np.diag(self.Rx))).sum())
+
+    def fixed(self, X: Array) -> Array:
+        """X~ for the columns the model keeps."""
+        return X[:, self.kept] @ self._inverse(self.Rx, lower=False)
+
+    def response(self, X: Array, y: Array, offset: Array | None) -> Array:
+        """y~."""
+        shifted = y - X[:, self.kept] @ self.beta0
+        return shifted if offset is None else shifted - offset
+
+    def random(self, factor: int, Q: Array) -> Array:
+        """Q~ of one factor."""
+        R = self.Rq[factor]
+        if R.shape == (1, 1) and R[0, 0] == 1.0:
+            return Q
+        return Q @ self._inverse(R, lower=True)
+
+    def beta(self, beta: Array) -> Array:
+        """The user's fixed effects from internal ones."""
+        return self.beta0 + solve_triangular(self.Rx, beta)
+
+    def cov_beta(self, cov: Array) -> Array:
+        """The user's covariance matrix of the fixed effects from the internal one."""
+        inverse = self._inverse(self.Rx, lower=False)
+        return inverse @ cov @ inverse.T
+
+    def user_factor(self, factor: int, T: Array) -> Array:
+        """T from T~."""
+        return solve_triangular(self.Rq[factor], T, lower=True)
+
+    def internal_factor(self, factor: int, T: Array) -> Array:
+        """T~ from T."""
+        return self.Rq[factor] @ T
+
+    @staticmethod
+    def _inverse(R: Array, lower: bool) -> Array:
+        return solve_triangular(R, np.eye(len(R)), lower=lower)
+
+
+def independent_columns(R: Array, tolerance: float = RANK_TOLERANCE) -> Array:
+    """Indices of the earliest independent columns of a matrix with triangular factor `R`.
+
+    Parameters
+    ----------
+    R : ndarray, shape (m, p)
+        Any matrix with the same cross-products as the design.
+    """
+    rest = R.copy()
+    lengths = np.linalg.norm(R, axis=0)
+    kept = []
+    for j in range(R.shape[1]):
+        left = np.linalg.norm(rest[:, j])
+        if left > tolerance * lengths[j]:
+            kept.append(j)
+            direction = rest[:, j] / left
+            rest[:, j + 1 :] -= np.outer(direction, direction @ rest[:, j + 1 :])
+    return np.array(kept, dtype=np.intp)
+
+
+def triangular_factor(M: Array, root_weights: Array | None = None) -> Array:
+    """R of the QR decomposition of a tall matrix, in chunks of rows; shape (<= p, p)."""
+    R = np.empty((0, M.shape[1]))
+    for start in range(0, len(M), CHUNK):
+        chunk = M[start : start + CHUNK]
+        if root_weights is not None:
+            chunk = chunk * root_weights[start : start + CHUNK, None]
+        R = np.linalg.qr(np.vstack([R, chunk]), mode="r")
+    return R
+
+
+def fixed_basis(X: Array, y: Array, root_weights: Array | None) -> tuple[Array, Array, Array]:
+    """Kept columns, Rx and beta0 by least squares.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, p)
+    y : ndarray, shape (n,)
+        The offset already subtracted.
+    root_weights : ndarray, shape (n,), or None
+
+    Returns
+    -------
+    kept, Rx, beta0
+    """
+    full = triangular_factor(np.column_stack([X, y]), root_weights)
+    kept = independent_columns(full[:, :-1])
+    R = np.linalg.qr(full[:, np.append(kept, X.shape[1])], mode="r")
+    p = len(kept)
+    Rx = R[:p, :p] * np.sign(np.diag(R[:p, :p]))[:, None]
+    beta0 = solve_triangular(R[:p, :p], R[:p, p]) if p else np.empty(0)
+    return kept, Rx, beta0
+
+
+def term_basis(Q: Array, template: str, root_weights: Array | None) -> Array:
+    """Rq of one term: the scale of its columns, as far as its template is invariant to it.
+
+    An intercept is left alone; columns that are linearly dependent on each other are only scaled.
+    """
+    n, s = Q.shape
+    if s == 1 and (Q[0, 0] == 1.0) and (Q == 1.0).all():
+        return np.eye(1)
+    R = triangular_factor(Q[:, ::-1], root_weights)[:, ::-1] / np.sqrt(n)
+    scale = np.linalg.norm(R, axis=0)
+    scale[scale == 0.0] = 1.0
+    if template == "scalar":
+        return np.eye(s) * np.sqrt(np.mean(scale**2))
+    if template == "diagonal" or len(independent_columns(R[:, ::-1])) < s:
+        return np.diag(scale)
+    lower = R[::-1]
+    return lower * np.sign(np.diag(lower))[:, None]
+
+
+def block_diagonal(blocks: Sequence[Array]) -> Array:
+    """Square matrices along the diagonal."""
+    size = sum(len(block) for block in blocks)
+    out = np.zeros((size, size))
+    at = 0
+    for block in blocks:
+        out[at : at + len(block), at : at + len(block)] = block
+        at += len(block)
+    return out

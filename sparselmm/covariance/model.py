@@ -1,0 +1,138 @@
+"""All terms of a model together: theta (one vector) to and from T (one factor per grouping factor).
+
+A step is written relative to where it starts: T(kappa) = T (I + sum_i kappa_i B_i), the same for every template.
+To second order the deviance then changes by g'kappa + kappa'H kappa / 2 with
+
+    g = N'e                  e_a = <E, S_a>: the score in relative coordinates
+    H = N'(2 AI)N + M        M_ij = <E, B_i B_j' + B_j B_i'>: the curvature of T T' itself
+
+where N (constant) holds the coordinates of B_i + B_i' in the symmetric basis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sparselmm._types import Array, RandomTerm
+from sparselmm.basis import block_diagonal
+from sparselmm.covariance.templates import Template, template
+
+
+@dataclass(frozen=True, slots=True)
+class TermPart:
+    """One term's template and its places.
+
+    Attributes
+    ----------
+    template : Template
+    factor : int
+    columns : slice
+        Its rows and columns of the factor's T.
+    theta : slice
+        Its part of theta.
+    """
+
+    template: Template
+    factor: int
+    columns: slice
+    theta: slice
+
+
+@dataclass(frozen=True, slots=True)
+class CovarianceModel:
+    """The covariance templates of all terms, in the order of theta.
+
+    Attributes
+    ----------
+    parts : tuple of TermPart
+    sizes : tuple of int
+        Coefficients per level of every factor.
+    directions : tuple of (int, ndarray of shape (s_j, s_j))
+        Factor and symmetric matrix S_a, one per theta.
+    step_map : ndarray, shape (n_theta, n_theta)
+        N of the module's formula.
+    """
+
+    parts: tuple[TermPart, ...]
+    sizes: tuple[int, ...]
+    directions: tuple[tuple[int, Array], ...]
+    step_map: Array
+
+    @property
+    def n_theta(self) -> int:
+        """Number of covariance parameters."""
+        return len(self.step_map)
+
+    def factors(self, theta: Array) -> tuple[Array, ...]:
+        """T of every factor, shape (s_j, s_j)."""
+        T = [np.zeros((s, s)) for s in self.sizes]
+        for part in self.parts:
+            T[part.factor][part.columns, part.columns] = part.template.factor(theta[part.theta])
+        return tuple(T)
+
+    def theta(self, T: Sequence[Array]) -> Array:
+        """theta read off factors that have the templates' form."""
+        return np.concatenate([part.template.theta(self.block(T, part)) for part in self.parts])
+
+    @staticmethod
+    def block(matrices: Sequence[Array], part: TermPart) -> Array:
+        """One term's block of a per-factor list of matrices."""
+        return matrices[part.factor][part.columns, part.columns]
+
+    def diagonal(self) -> Array:
+        """Mask over theta of the diagonal entries of T."""
+        return np.concatenate([part.template.diagonal() for part in self.parts])
+
+    def gradient(self, E: Sequence[Array]) -> Array:
+        """e_a = <E, S_a>, shape (n_theta,)."""
+        return np.array([np.vdot(E[factor], S) for factor, S in self.directions])
+
+    def curvature(self, E: Sequence[Array]) -> Array:
+        """M of the module's formula, shape (n_theta, n_theta)."""
+        M = np.zeros((self.n_theta, self.n_theta))
+        for part in self.parts:
+            B = part.template.factor_basis
+            EB = self.block(E, part) @ B
+            M[part.theta, part.theta] = 2.0 * np.einsum("iab,jab->ij", EB, B)
+        return 0.5 * (M + M.T)
+
+    def jacobian(self, T: Sequence[Array]) -> Array:
+        """d theta / d kappa at T, shape (n_theta, n_theta)."""
+        J = np.zeros((self.n_theta, self.n_theta))
+        for part in self.parts:
+            moved = self.block(T, part) @ part.template.factor_basis
+            columns = [part.template.theta(block) for block in moved]
+            J[part.theta, part.theta] = np.column_stack(columns)
+        return J
+
+    def relative_change(self, coordinates: Array) -> list[Array]:
+        """Symmetric matrices sum_a coordinates_a S_a, one per factor."""
+        change = [np.zeros((s, s)) for s in self.sizes]
+        for value, (factor, S) in zip(coordinates, self.directions, strict=True):
+            change[factor] += value * S
+        return change
+
+
+def covariance_model(terms: Sequence[RandomTerm], sizes: Sequence[int]) -> CovarianceModel:
+    """The covariance model of random terms that live on factors with `sizes` coefficients per level."""
+    parts, directions, maps, at = [], [], [], 0
+    for term in terms:
+        s = len(term.columns)
+        part = TermPart(
+            template(term.template, s),
+            term.factor,
+            slice(term.start, term.start + s),
+            slice(at, at + template(term.template, s).n_theta),
+        )
+        parts.append(part)
+        at = part.theta.stop
+        B = part.template.factor_basis
+        maps.append(part.template.coordinates(B + B.transpose(0, 2, 1)).T)
+        for S in part.template.symmetric_basis:
+            padded = np.zeros((sizes[term.factor],) * 2)
+            padded[part.columns, part.columns] = S
+            directions.append((term.factor, padded))
+    return CovarianceModel(tuple(parts), tuple(sizes), tuple(directions), block_diagonal(maps))

@@ -1,0 +1,177 @@
+"""Value, exact score and average information of the profiled deviance at one set of factors T.
+
+With A = Lambda'Z'WZ Lambda + I, R = Lambda'Z'W[X y] and V = A^-1 R,
+
+    [X y]'H^-1[X y] = [X y]'W[X y] - R'V = [[M, c], [c', h]],      beta = M^-1 c,   r2 = h - c'beta,   u = V_y - V_X beta
+    ML:    d = log|A| - sum log w + n (1 + log(2 pi r2 / n))
+    REML:  d = log|A| + log|M| + 2 log|det R_x| - sum log w + (n-p) (1 + log(2 pi r2 / (n-p)))
+
+Score and information live in relative coordinates: Sigma_j changes by T_j S T_j' with S symmetric. There
+
+    gradient:     E_j = l_j I - B_j - U_j'U_j / s2            (B_j: sum of the diagonal blocks of A^-1, or of C^-1 under REML)
+    information:  AI_ab = (1/2) [ f_a'P f_b / s2 - (d_a'u)(d_b'u) / (nu s2²) ],   d_a = U S_a by levels, f_a = Z Lambda d_a,
+                  f_a'P f_b = d_a'd_b - d_a'A^-1 d_b - (V_X'd_a)' M^-1 (V_X'd_b)
+
+so that one solve with the factor already at hand gives the information, and no cross-product is touched again
+(the general formula is that of Gilmour, Thompson & Cullis 1995, Biometrics 51, eq. 7; the relative form follows from
+(Z Lambda)'H^-1(Z Lambda) = I - A^-1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+
+from sparselmm._types import Array
+from sparselmm.gram import Gram
+from sparselmm.kernels.blockchol import apply_transpose
+from sparselmm.systems.base import Factored, System
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """Everything that one factorisation gives, in internal coordinates.
+
+    Attributes
+    ----------
+    T : tuple of ndarray, shape (s_j, s_j)
+    factored : Factored
+    reml : bool
+    deviance : float
+        Minus twice the profiled log (restricted) likelihood.
+    logdet_A, logdet_M : float
+    r2 : float
+        Penalised residual sum of squares.
+    nu : int
+        n (ML) or n - p (REML); s2 = r2 / nu.
+    beta : ndarray, shape (p,)
+    u : ndarray, shape (q,)
+        Spherical random effects.
+    V_X : ndarray, shape (q, p)
+        A^-1 Lambda'Z'WX.
+    L_M : ndarray, shape (p, p)
+        Lower Cholesky factor of M = X'H^-1X.
+    """
+
+    T: tuple[Array, ...]
+    factored: Factored
+    reml: bool
+    deviance: float
+    logdet_A: float
+    logdet_M: float
+    r2: float
+    nu: int
+    beta: Array
+    u: Array
+    V_X: Array
+    L_M: Array
+
+    @property
+    def s2(self) -> float:
+        """Profiled residual variance."""
+        return self.r2 / self.nu
+
+    def by_levels(self, shapes: Sequence[tuple[int, int]], v: Array) -> list[Array]:
+        """A coefficient vector (or several, as columns) as one (l_j, s_j, …) view per factor."""
+        return by_levels(shapes, v)
+
+
+def by_levels(shapes: Sequence[tuple[int, int]], v: Array) -> list[Array]:
+    """Views of shape (l_j, s_j, …) of a vector (or matrix) over all coefficients, one per factor."""
+    views, at = [], 0
+    for levels, s in shapes:
+        views.append(v[at : at + levels * s].reshape(levels, s, *v.shape[1:]))
+        at += levels * s
+    return views
+
+
+def scaled_products(gram: Gram, T: Sequence[Array]) -> Array:
+    """Lambda'Z'W[X y], shape (q, p + 1)."""
+    pieces = [apply_transpose(t, block) for t, block in zip(T, gram.ZtXy, strict=True)]
+    return np.concatenate([piece.reshape(-1, gram.p + 1) for piece in pieces])
+
+
+def solve_at(gram: Gram, system: System, T: Sequence[Array], *, reml: bool) -> Solution:
+    """Factorise at T and profile beta and sigma out.
+
+    Parameters
+    ----------
+    gram : Gram
+    system : System
+    T : sequence of ndarray, shape (s_j, s_j)
+        Relative covariance factors in internal coordinates.
+    reml : bool
+    """
+    T = tuple(np.ascontiguousarray(t, dtype=float) for t in T)
+    factored = system.at(T)
+    R = scaled_products(gram, T)
+    V = factored.solve(R)
+    inner = gram.XytXy - R.T @ V
+    p, n = gram.p, gram.n
+    L_M = cholesky(inner[:p, :p], lower=True, check_finite=False) if p else np.empty((0, 0))
+    half = solve_triangular(L_M, inner[:p, p], lower=True, check_finite=False) if p else np.empty(0)
+    beta = solve_triangular(L_M.T, half, check_finite=False) if p else half
+    u = V[:, p] - V[:, :p] @ beta
+    r2 = float(inner[p, p] - half @ half)
+    nu = n - p if reml else n
+    logdet_M = 2.0 * float(np.log(np.diag(L_M)).sum())
+    deviance = factored.logdet - gram.sum_log_weights + nu * (1.0 + np.log(2.0 * np.pi * r2 / nu))
+    if reml:
+        deviance += logdet_M + 2.0 * gram.basis.logdet_Rx
+    return Solution(
+        T, factored, reml, float(deviance), factored.logdet, logdet_M, r2, nu, beta, u, V[:, :p], L_M
+    )  # fmt: skip
+
+
+def inverse_sums(gram: Gram, at: Solution) -> list[Array]:
+    """B_j: sums over levels of the diagonal blocks of A^-1 (ML) or of the u-part of C^-1 (REML)."""
+    sums = [blocks.sum(axis=0) for blocks in at.factored.inverse_blocks()]
+    if at.reml and gram.p:
+        P = solve_triangular(at.L_M, at.V_X.T, lower=True, check_finite=False).T
+        for B, view in zip(sums, by_levels(gram.shapes, P), strict=True):
+            B += np.tensordot(view, view, axes=([0, 2], [0, 2]))
+    return sums
+
+
+def gradient_matrices(gram: Gram, at: Solution) -> list[Array]:
+    """E_j of the module's formula, symmetric, one per factor."""
+    matrices = []
+    views = by_levels(gram.shapes, at.u)
+    for (levels, s), B, U in zip(gram.shapes, inverse_sums(gram, at), views, strict=True):
+        matrices.append(levels * np.eye(s) - B - U.T @ U / at.s2)
+    return matrices
+
+
+def average_information(
+    gram: Gram, at: Solution, directions: Sequence[tuple[int, Array]]
+) -> Array:
+    """Average information in the given relative directions; the Hessian of d is about twice it.
+
+    Parameters
+    ----------
+    directions : sequence of (int, ndarray of shape (s_j, s_j))
+        Factor and symmetric matrix S_a.
+
+    Returns
+    -------
+    ndarray, shape (m, m)
+    """
+    U = by_levels(gram.shapes, at.u)
+    D = np.zeros((gram.q, len(directions)))
+    for a, (factor, S) in enumerate(directions):
+        by_levels(gram.shapes, D[:, a])[factor][...] = U[factor] @ S
+    inner = D.T @ D - D.T @ at.factored.solve(D)
+    if gram.p:
+        half = solve_triangular(at.L_M, at.V_X.T @ D, lower=True, check_finite=False)
+        inner -= half.T @ half
+    along = D.T @ at.u
+    return 0.5 * (inner / at.s2 - np.outer(along, along) / (at.nu * at.s2**2))
+
+
+def fixed_covariance(at: Solution) -> Array:
+    """s2 M^-1, internal coordinates."""
+    p = len(at.L_M)
+    return at.s2 * cho_solve((at.L_M, True), np.eye(p)) if p else np.empty((0, 0))

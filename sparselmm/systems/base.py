@@ -1,0 +1,181 @@
+"""What every path answers, and how the leading factor's part and the Schur complement are put together.
+
+A `Store` holds the Schur complement S of one design; at a theta it gives a `SchurFactor`. `System.at` joins it
+with the leading factor's blocks to `Factored`, which answers for the whole penalised matrix A. Nothing in a
+store knows about theta, models or likelihoods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from sparselmm._types import Array
+from sparselmm.kernels import blockchol
+from sparselmm.systems.leading import Leading
+
+
+class SchurFactor(Protocol):
+    """A factorised Schur complement S of order n_S."""
+
+    @property
+    def logdet(self) -> float:
+        """log|S|."""
+        ...
+
+    def solve(self, R: Array) -> Array:
+        """S^-1 R for R of shape (n_S, m)."""
+        ...
+
+    def inverse(self) -> SchurInverse:
+        """S^-1 where it is needed."""
+        ...
+
+
+class SchurInverse(Protocol):
+    """S^-1 on its diagonal blocks and between partners of a leading level."""
+
+    def diagonal_blocks(self) -> tuple[Array, ...]:
+        """Per rest factor the diagonal blocks of S^-1, shape (l_j, s_j, s_j)."""
+        ...
+
+    def partner_forms(self) -> Array:
+        """G_l S^-1 G_l' for every leading level, shape (l_1, s_1, s_1)."""
+        ...
+
+
+class Store(Protocol):
+    """Where S is kept: block-diagonal, dense or sparse."""
+
+    name: str
+
+    def factor(self, G: Array, A22: Array) -> SchurFactor:
+        """Factorise S = A22 - L21 L21'.
+
+        Parameters
+        ----------
+        G : ndarray, shape (nnz, s_1)
+            L21 on the pattern of the leading factor's partners.
+        A22 : ndarray
+            Lower triangle of A22 on its pattern.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Factored:
+    """The Cholesky factor of A at one theta; a coefficient vector runs factor by factor, level by level.
+
+    Attributes
+    ----------
+    logdet : float
+        log|A|.
+    """
+
+    logdet: float
+    leading: Leading
+    L11: Array
+    G: Array
+    schur: SchurFactor
+
+    def solve(self, R: Array) -> Array:
+        """A^-1 R for R of shape (q, m)."""
+        lead = self.leading
+        R1, R2 = split(lead, R)
+        W = blockchol.forward_levels(self.L11, R1)
+        X2 = R2
+        if lead.n_S:
+            reduced = blockchol.subtract_partners(
+                lead.colptr, lead.rows, lead.positions, self.G, W, R2
+            )
+            X2 = self.schur.solve(reduced)
+        X1 = blockchol.backward_levels(self.L11, lead.indptr, lead.cols, self.G, W, X2)
+        return join(lead, X1, X2)
+
+    def inverse_blocks(self) -> tuple[Array, ...]:
+        """Diagonal blocks of A^-1 of every factor, shape (l_j, s_j, s_j)."""
+        lead = self.leading
+        blocks: dict[int, Array] = {}
+        if lead.n_S:
+            inverse = self.schur.inverse()
+            blocks.update(zip(lead.rest, inverse.diagonal_blocks(), strict=True))
+            forms = inverse.partner_forms()
+        else:
+            forms = np.zeros_like(lead.D)
+        blocks[lead.index] = blockchol.invert_levels(self.L11, forms)
+        return tuple(blocks[j] for j in sorted(blocks))
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """The penalised system of one design, ready to be factorised at any theta.
+
+    Attributes
+    ----------
+    leading : Leading
+    store : Store
+    """
+
+    leading: Leading
+    store: Store
+
+    def at(self, T: Sequence[Array]) -> Factored:
+        """Factorise A = Lambda'Z'WZ Lambda + I.
+
+        Parameters
+        ----------
+        T : sequence of ndarray, shape (s_j, s_j)
+            Relative covariance factors, lower triangular, one per factor.
+        """
+        lead = self.leading
+        T1 = np.ascontiguousarray(T[lead.index])
+        T_rest = [np.ascontiguousarray(T[j]) for j in lead.rest]
+        L11, logdets = blockchol.factor_levels(lead.D, T1)
+        logdet = float(logdets.sum())
+        if not lead.n_S:
+            return Factored(logdet, lead, L11, np.empty((0, len(T1))), NO_SCHUR)
+        G = blockchol.scale_panel(L11, T1, lead.indptr, lead.panel(T_rest))
+        schur = self.store.factor(G, lead.A22(T_rest))
+        return Factored(logdet + schur.logdet, lead, L11, G, schur)
+
+
+@dataclass(frozen=True, slots=True)
+class _NoSchur:
+    """The Schur complement of a single factor: empty."""
+
+    logdet: float = 0.0
+
+    def solve(self, R: Array) -> Array:
+        return R
+
+    def inverse(self) -> SchurInverse:
+        raise AssertionError("a single factor leaves no Schur complement")
+
+
+NO_SCHUR = _NoSchur()
+
+
+def split(lead: Leading, R: Array) -> tuple[Array, Array]:
+    """Leading part of shape (l_1, s_1, m) and the rest, shape (n_S, m)."""
+    levels, s = lead.D.shape[:2]
+    start = _leading_start(lead)
+    stop = start + levels * s
+    first = np.ascontiguousarray(R[start:stop]).reshape(levels, s, -1)
+    if not lead.n_S:
+        return first, np.empty((0, R.shape[1]))
+    return first, np.concatenate([R[:start], R[stop:]])
+
+
+def join(lead: Leading, first: Array, rest: Array) -> Array:
+    """The inverse of `split`."""
+    start = _leading_start(lead)
+    flat = first.reshape(-1, first.shape[2])
+    return np.concatenate([rest[:start], flat, rest[start:]]) if lead.n_S else flat
+
+
+def _leading_start(lead: Leading) -> int:
+    """Where the leading factor's coefficients begin: after the factors before it."""
+    return sum(levels * s for j, (levels, s) in zip(lead.rest, lead.shapes, strict=True) if j < lead.index)

@@ -1,0 +1,122 @@
+"""Layout of a Schur complement that is dense within the connected components of the design."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from sparselmm._types import Array
+from sparselmm.kernels import scatter
+from sparselmm.systems.leading import Leading
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where S[a, b] is kept: base[a] + local[a] * size[a] + local[b] of a flat array.
+
+    Attributes
+    ----------
+    base, local, size : ndarray of int64, shape (n_S,)
+        Per column of S: start of its component's square, its place in it, the square's order.
+    start, order, first : ndarray of int64, shape (components,)
+        Per component: start of its square, its order, its first row in `permutation`.
+    permutation : ndarray of int64, shape (n_S,)
+        Columns of S, component by component.
+    """
+
+    base: Array
+    local: Array
+    size: Array
+    start: Array
+    order: Array
+    first: Array
+    permutation: Array
+
+    @property
+    def length(self) -> int:
+        """Entries held."""
+        return int((self.order**2).sum())
+
+    @property
+    def flops(self) -> float:
+        """Multiplications and additions of one factorisation and inverse."""
+        return float((self.order.astype(float) ** 3).sum())
+
+    def diagonal_blocks(
+        self, inverse: Array, shapes: tuple[tuple[int, int], ...]
+    ) -> tuple[Array, ...]:
+        """Diagonal blocks of a symmetric matrix in this layout (lower triangles given)."""
+        blocks, at = [], 0
+        for levels, s in shapes:
+            columns = np.arange(at, at + levels * s).reshape(levels, s)
+            a = np.maximum(columns[:, :, None], columns[:, None, :])
+            b = np.minimum(columns[:, :, None], columns[:, None, :])
+            blocks.append(inverse[self.base[a] + self.local[a] * self.size[a] + self.local[b]])
+            at += levels * s
+        return tuple(blocks)
+
+
+def component_labels(lead: Leading) -> Array:
+    """Connected component of every column of S, numbered from zero."""
+    n_levels, n_S = len(lead.indptr) - 1, lead.n_S
+    a22_rows = np.repeat(np.arange(n_S), np.diff(lead.A22_ptr))
+    met = np.repeat(np.arange(n_levels), np.diff(lead.indptr)) + n_S
+    rows = np.concatenate([a22_rows, met])
+    cols = np.concatenate([lead.A22_cols, lead.cols])
+    graph = coo_array((np.ones(len(rows), np.int8), (rows, cols)), shape=(n_S + n_levels,) * 2)
+    _, labels = connected_components(graph.tocsr(), directed=False)
+    _, labels = np.unique(labels[:n_S], return_inverse=True)
+    return labels
+
+
+def make_layout(labels: Array) -> Layout:
+    """Squares for the components given by one label per column of S."""
+    permutation = np.argsort(labels, kind="stable").astype(np.int64)
+    order = np.bincount(labels).astype(np.int64)
+    start = np.concatenate([[0], np.cumsum(order**2)[:-1]]).astype(np.int64)
+    first = np.concatenate([[0], np.cumsum(order)[:-1]]).astype(np.int64)
+    local = np.empty(len(labels), np.int64)
+    local[permutation] = np.arange(len(labels)) - first[labels[permutation]]
+    return Layout(start[labels], local, order[labels], start, order, first, permutation)
+
+
+def assemble(lead: Leading, at: Layout, G: Array, A22: Array) -> Array:
+    """S = A22 - L21 L21', flat in the given layout, lower triangles."""
+    return scatter.assemble(
+        lead.indptr, lead.cols, lead.colptr, lead.rows, lead.positions, G,
+        lead.A22_ptr, lead.A22_cols, A22, at.base, at.local, at.size, at.length,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class BlockInverse:
+    """S^-1 within the components (see `sparselmm.systems.base.SchurInverse`).
+
+    Attributes
+    ----------
+    leading : Leading
+    layout : Layout
+    G : ndarray, shape (nnz, s_1)
+        L21.
+    flat : ndarray, shape (layout.length,)
+        Lower triangles of S^-1.
+    """
+
+    leading: Leading
+    layout: Layout
+    G: Array
+    flat: Array
+
+    def diagonal_blocks(self) -> tuple[Array, ...]:
+        """Per rest factor the diagonal blocks of S^-1."""
+        return self.layout.diagonal_blocks(self.flat, self.leading.shapes)
+
+    def partner_forms(self) -> Array:
+        """G_l S^-1 G_l' for every leading level."""
+        lead, at = self.leading, self.layout
+        return scatter.partner_forms(
+            lead.indptr, lead.cols, self.G, self.flat, at.base, at.local, at.size
+        )
