@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.best import record_best
 from benchmarks.compare.runner import PEERS, Row, Settings, machine, run
-from benchmarks.compare.table import duration, markdown, write_csv
+from benchmarks.compare.table import best, duration, markdown, write_csv
 from benchmarks.problems import PROBLEMS
 
 
@@ -26,6 +28,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--repeat", type=int, default=3)
     add("--scale", type=float, default=1.0, help="shrink the problems")
     add("--ml", action="store_true", help="maximum likelihood instead of REML")
+    add("--record-best", action="store_true", help="lower the figures in best_known.json")
     add("--out", type=Path, help="folder for compare.csv and compare.md")
     return parser.parse_args(argv)
 
@@ -33,6 +36,14 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 def progress(row: Row) -> None:
     time = duration(row.seconds) if row.seconds is not None else row.status
     print(f"{row.problem:>15} {row.peer:<12} {time} {row.message}", file=sys.stderr)
+
+
+def record(rows: Sequence[Row]) -> None:
+    """Keep the lowest REML criterion of each problem."""
+    for name in dict.fromkeys(row.problem for row in rows):
+        lowest = best([row for row in rows if row.problem == name]).get("REML")
+        if lowest is not None:
+            record_best(name, PROBLEMS[name].make(1.0), lowest)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -53,6 +64,8 @@ def main(argv: list[str] | None = None) -> None:
         rows.append(row)
     table = markdown(rows, chosen.base, context)
     print(table)
+    if chosen.record_best and settings.reml and settings.scale == 1.0:
+        record(rows)
     if chosen.out:
         chosen.out.mkdir(parents=True, exist_ok=True)
         write_csv(chosen.out / "compare.csv", rows, context)

@@ -97,7 +97,6 @@ def mixedlm(data: pd.DataFrame, formula: str, reml: bool) -> tuple[Fit, Callable
         return {
             "deviance": fit.REMLcrit() if reml else fit.deviance,
             "converged": bool(fit.converged),
-            "evaluations": int(fit.n_iter),
         }
 
     return (lambda: mixedlm.lmer(formula, data, REML=reml)), report
