@@ -51,7 +51,10 @@ def sleepstudy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return exchange.write(folder, problem.data, problem.formula, reml=True)
 
 
-@pytest.mark.parametrize("peer", ["sparselmm", "lme4", "statsmodels"])
+SLOW_PEERS = [pytest.param(peer, marks=pytest.mark.slow) for peer in ("lme4", "statsmodels")]
+
+
+@pytest.mark.parametrize("peer", ["sparselmm", *SLOW_PEERS])
 def test_a_peer_finds_the_optimum_of_sleepstudy(peer: str, sleepstudy: Path) -> None:
     if peer == "lme4" and (shutil.which("Rscript") is None or not cold.has_lme4()):
         pytest.skip("needs Rscript with lme4")

@@ -75,10 +75,9 @@ def mixedlm_rs(data: pd.DataFrame, formula: str, reml: bool) -> tuple[Fit, Calla
     if len(random) > 1:
         raise NotSupportedError("more than one grouping factor")
     left, group = random[0]
-    codes = data.assign(**{group: data[group].cat.codes})
 
     def fit() -> Any:
-        model = rs.mixedlm(fixed(formula), codes, groups=group, re_formula=f"~ {left}")
+        model = rs.mixedlm(fixed(formula), data, groups=group, re_formula=f"~ {left}")
         return model.fit(reml=reml)
 
     return fit, likelihood_report
