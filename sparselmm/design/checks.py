@@ -1,0 +1,123 @@
+"""What is settled before fitting: whether the variances can be told from the residual."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+
+from sparselmm._types import Array, Factor, RandomTerm
+from sparselmm.errors import DataError, IdentifiabilityWarning
+
+_TOLERANCE = 1e-8
+
+
+def check_response(y: Array, name: str) -> None:
+    """Refuse a constant response.
+
+    Raises
+    ------
+    DataError
+        Naming the value.
+    """
+    if len(y) and y[0] == y[-1] and y.min() == y.max():
+        raise DataError(
+            f"Response '{name}' is constant ({y[0]:g} in all {len(y)} rows); a mixed model needs "
+            "a response that varies; check the column and the rows kept."
+        )
+
+
+def check_levels(name: str, labels: pd.Index, n: int) -> None:
+    """Refuse a grouping factor of one level.
+
+    Raises
+    ------
+    DataError
+        Naming the level.
+    """
+    if len(labels) < 2:
+        raise DataError(
+            f"Grouping factor '{name}' has one level ({labels[0]!r}) for {n} rows; at least 2 are "
+            "expected; remove its random effects or check the column and the rows kept."
+        )
+
+
+def check_size(term: RandomTerm, factor: Factor, weights: Array | None) -> None:
+    """Look at a term with as many random coefficients as rows.
+
+    Raises
+    ------
+    DataError
+        When its variances are confounded with the residual variance.
+
+    Warns
+    -----
+    IdentifiabilityWarning
+        When they are not, but nearly as many parameters as rows remain.
+    """
+    n, l, s = len(factor.codes), factor.n_levels, len(term.columns)
+    if l * s < n:
+        return
+    count = f"{l} levels for {n} rows" if s == 1 else f"{l} levels x {s} coefficients for {n} rows"
+    found = f"Grouping factor '{term.grouping}' has {count}"
+    if confounded(factor.codes, factor.Q[:, term.start : term.stop], l, weights, term.template):
+        raise DataError(
+            f"{found}; the random effects of ({term.label}) cannot be told from the residual. "
+            "Drop the term, reduce it, or aggregate."
+        )
+    warnings.warn(
+        f"{found}; fewer random coefficients than rows are expected. The variances of "
+        f"({term.label}) rest on the pattern of the predictor or the weights alone; "
+        "consider a simpler term.",
+        IdentifiabilityWarning,
+        stacklevel=2,
+    )
+
+
+def confounded(codes: Array, Q: Array, n_levels: int, weights: Array | None, template: str) -> bool:
+    """Whether some covariance matrix of the term reproduces the residual covariance.
+
+    Notes
+    -----
+    The residual covariance is W^-1; the term gives Q_l A Q_l' within level l and nothing between
+    levels. Where l s >= n the two can coincide. With G_l = Q_l'Q_l and B = sum_l Q_l'W_l^-1 Q_l,
+    the least-squares A solves sum_l G_l A G_l = B, and its residual is
+    tr(W^-2) - tr(A B). O(n s^2 + l s^4).
+    """
+    inverse = np.ones(len(codes)) if weights is None else 1.0 / weights
+    Q = Q / np.maximum(np.sqrt((Q**2).mean(axis=0)), np.finfo(float).tiny)
+    inverse = inverse / inverse.mean()
+    s = Q.shape[1]
+    G = _level_products(codes, Q, n_levels)
+    B = Q.T @ (inverse[:, None] * Q)
+    normal = np.einsum("lab,lcd->acbd", G, G).reshape(s * s, s * s)
+    basis = _symmetric_basis(s, template)
+    right = basis.T @ B.ravel()
+    solution = np.linalg.lstsq(basis.T @ normal @ basis, right, rcond=1e-12)[0]
+    total = float(inverse @ inverse)
+    # The residual covariance is diagonal: the squared norm of the difference counts
+    # the off-diagonal part of Q_l A Q_l' too.
+    return total - float(solution @ right) < _TOLERANCE * total
+
+
+def _level_products(codes: Array, Q: Array, n_levels: int) -> Array:
+    s = Q.shape[1]
+    G = np.empty((n_levels, s, s))
+    for a in range(s):
+        for b in range(a + 1):
+            G[:, a, b] = G[:, b, a] = np.bincount(codes, Q[:, a] * Q[:, b], n_levels)
+    return G
+
+
+def _symmetric_basis(s: int, template: str) -> Array:
+    """(s * s, m) directions in which the covariance matrix of a template can move."""
+    if template == "scalar":
+        return np.eye(s).reshape(-1, 1)
+    units = []
+    for a in range(s):
+        for b in range(a if template == "diagonal" else 0, a + 1):
+            unit = np.zeros((s, s))
+            unit[a, b] = unit[b, a] = 1.0
+            units.append(unit.ravel())
+    return np.array(units).T
