@@ -32,8 +32,8 @@ def crossed(levels: int, skew: float = 0.0) -> Grouping:
     --------
     >>> import numpy as np
     >>> codes = crossed(3, skew=1.0)(1000, {}, np.random.default_rng(1))
-    >>> np.bincount(codes).argmax()
-    np.int64(0)
+    >>> int(np.bincount(codes).argmax())
+    0
     """
 
     def draw(n: int, _: Mapping[str, Codes], rng: np.random.Generator) -> Codes:
