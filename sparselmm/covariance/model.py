@@ -54,12 +54,15 @@ class CovarianceModel:
         Factor and symmetric matrix S_a, one per theta.
     step_map : ndarray, shape (n_theta, n_theta)
         N of the module's formula.
+    pivots : ndarray of bool, shape (n_theta,)
+        Which entries of theta lie on the diagonal of a T.
     """
 
     parts: tuple[TermPart, ...]
     sizes: tuple[int, ...]
     directions: tuple[tuple[int, Array], ...]
     step_map: Array
+    pivots: Array
 
     @property
     def n_theta(self) -> int:
@@ -81,10 +84,6 @@ class CovarianceModel:
     def block(matrices: Sequence[Array], part: TermPart) -> Array:
         """One term's block of a per-factor list of matrices."""
         return matrices[part.factor][part.columns, part.columns]
-
-    def diagonal(self) -> Array:
-        """Mask over theta of the diagonal entries of T."""
-        return np.concatenate([part.template.diagonal() for part in self.parts])
 
     def gradient(self, E: Sequence[Array]) -> Array:
         """e_a = <E, S_a>, shape (n_theta,)."""
@@ -135,4 +134,7 @@ def covariance_model(terms: Sequence[RandomTerm], sizes: Sequence[int]) -> Covar
             padded = np.zeros((sizes[term.factor],) * 2)
             padded[part.columns, part.columns] = S
             directions.append((term.factor, padded))
-    return CovarianceModel(tuple(parts), tuple(sizes), tuple(directions), block_diagonal(maps))
+    pivots = np.concatenate([part.template.diagonal() for part in parts])
+    return CovarianceModel(
+        tuple(parts), tuple(sizes), tuple(directions), block_diagonal(maps), pivots
+    )

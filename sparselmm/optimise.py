@@ -1,0 +1,281 @@
+"""From starting values to the optimum, with a certificate.
+
+Each iteration evaluates value, score and average information once and takes a step of `sparselmm.steps`. What the
+average information misses is learned from the scores by symmetric rank-one updates (structured quasi-Newton, after
+Dennis, Gay & Welsch 1981), so that convergence is superlinear at one evaluation a step.
+
+The score in T is blind where a pivot of T is zero. Pivots therefore stay above a small floor during the iteration;
+there the score is exact and the Hessian shows whether the boundary is a minimum (positive curvature: the
+Karush-Kuhn-Tucker condition on the whole matrix) or a way down. Pivots that end on the floor are set to zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+
+from sparselmm._types import Array
+from sparselmm.criterion import Solution
+from sparselmm.problem import Evaluation, Problem, theta_score
+from sparselmm.start import level_information, moment_start
+from sparselmm.steps import Scale, expectation_maximisation, propose, relative_hessian, relative_size
+
+FLOOR = 1e-9  # pivot² of T, in units of the variance that one level's data can show
+SHORTER = 0.3  # of a step that raised the deviance
+ROUNDING = 1e-13  # relative error of a deviance
+LEARNING_RANGE = 0.3  # relative change of T over which two scores still tell about the Hessian
+CORRECTION_RANGE = (-0.7, 1.5)  # of the correction, relative to the structured Hessian
+
+
+class Outcome(Enum):
+    """How an optimisation ended; the value is what the user reads."""
+
+    CONVERGED = "converged"
+    SINGULAR = "converged to a singular fit: some variance is zero or some correlation is 1 or -1"
+    MAX_EVALUATIONS = (
+        "not converged: stopped at the largest number of evaluations; raise options.max_evaluations"
+    )
+    STALLED = "not converged: no step lowers the deviance, yet the score is not zero"
+    INTERRUPTED = "interrupted: the last iterate is kept"
+
+    @property
+    def converged(self) -> bool:
+        """Whether the certificate was passed."""
+        return self in (Outcome.CONVERGED, Outcome.SINGULAR)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One evaluation in the log.
+
+    Attributes
+    ----------
+    theta : ndarray, shape (n_theta,)
+        Internal coordinates.
+    deviance : float
+    score_norm : float
+        Length of the score in standard errors; NaN where only the value was computed.
+    step : str
+        ``"start"``, ``"newton"``, ``"covariance"``, ``"shorter"``, ``"em"`` or ``"boundary"``.
+    """
+
+    theta: Array
+    deviance: float
+    score_norm: float
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Why a fit may be called converged.
+
+    Attributes
+    ----------
+    gain : float
+        Fall of the deviance that another step promises.
+    score_norm : float
+        Root of twice that: how far, in standard errors, the optimum may still be.
+    curvature : float
+        Smallest eigenvalue of the Hessian, scaled to unit diagonal.
+    on_boundary : tuple of int
+        Entries of theta (pivots) that are zero; the score pushes each of them down.
+    passed : bool
+    """
+
+    gain: float
+    score_norm: float
+    curvature: float
+    on_boundary: tuple[int, ...]
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Optimum:
+    """The end of an optimisation.
+
+    Attributes
+    ----------
+    theta : ndarray, shape (n_theta,)
+        Internal coordinates.
+    solution : Solution
+    outcome : Outcome
+    certificate : Certificate
+    log : tuple of Entry
+    """
+
+    theta: Array
+    solution: Solution
+    outcome: Outcome
+    certificate: Certificate
+    log: tuple[Entry, ...] = field(repr=False)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the certificate was passed."""
+        return self.outcome.converged
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the score."""
+        return sum(1 for entry in self.log if np.isfinite(entry.score_norm))
+
+
+def make_scale(problem: Problem) -> Scale:
+    """Floors and noise variances of a problem."""
+    information = [np.maximum(own, 1e-300) for own in level_information(problem.gram)]
+    noise = tuple(np.diag(1.0 / own) for own in information)
+    pivots = problem.model.theta([np.sqrt(FLOOR * matrix) for matrix in noise])
+    return Scale(np.where(problem.model.pivots, pivots, -np.inf), noise)
+
+
+def minimise(
+    problem: Problem,
+    start: Array | None = None,
+    *,
+    tolerance: float = 1e-10,
+    max_evaluations: int = 200,
+    report: Callable[[Entry], None] = lambda entry: None,
+) -> Optimum:
+    """Minimise the profiled deviance.
+
+    Parameters
+    ----------
+    problem : Problem
+    start : ndarray, shape (n_theta,), optional
+        Internal coordinates; from moments when not given.
+    tolerance : float
+        Stop when a step promises to lower the deviance by less.
+    max_evaluations : int
+    report : callable
+        Called with every log entry.
+    """
+    if problem.model.n_theta == 0:
+        raise ValueError("Found no random effects; expected at least one term such as (1 | g).")
+    scale = make_scale(problem)
+    theta = moment_start(problem.gram, problem.model) if start is None else start
+    run = _Run(problem, scale, report)
+    try:
+        outcome = run.descend(np.maximum(theta, scale.floor), tolerance, max_evaluations)
+    except KeyboardInterrupt:
+        if run.best is None:
+            raise
+        outcome = Outcome.INTERRUPTED
+    return run.finish(outcome)
+
+
+class _Run:
+    """The state of one descent: the best evaluation, the learned correction, the log."""
+
+    def __init__(self, problem: Problem, scale: Scale, report: Callable[[Entry], None]) -> None:
+        self.problem, self.scale, self.report = problem, scale, report
+        m = problem.model.n_theta
+        self.correction = np.zeros((m, m))
+        self.log: list[Entry] = []
+        self.best: Evaluation | None = None
+        self.gain = np.inf
+
+    def descend(self, theta: Array, tolerance: float, max_evaluations: int) -> Outcome:
+        at = self.best = self.evaluate(theta, "start")
+        while True:
+            step = propose(self.problem.model, at, self.correction, self.scale)
+            self.gain = step.gain
+            if step.gain <= tolerance:
+                return Outcome.CONVERGED
+            if len(self.log) >= max_evaluations:
+                return Outcome.MAX_EVALUATIONS
+            new = self.improve(at, step.theta, step.kind)
+            if new is None:
+                return Outcome.CONVERGED if self.gain <= self.noise(at) else Outcome.STALLED
+            self.learn(at, new)
+            at = self.best = new
+
+    def improve(self, at: Evaluation, theta: Array, kind: str) -> Evaluation | None:
+        """Evaluate a proposal; shorter ones, then an EM step, while it raises the deviance."""
+        for attempt in range(4):
+            new = self.evaluate(theta, kind if attempt == 0 else "shorter")
+            if new.deviance <= at.deviance + self.noise(at):
+                return new
+            theta = at.theta + SHORTER * (theta - at.theta)
+        levels = [n_levels for n_levels, _ in self.problem.gram.shapes]
+        theta = expectation_maximisation(self.problem.model, at, levels)
+        new = self.evaluate(np.maximum(theta, self.scale.floor), "em")
+        return new if new.deviance <= at.deviance + self.noise(at) else None
+
+    def evaluate(self, theta: Array, step: str) -> Evaluation:
+        new = self.problem.evaluate(theta)
+        entry = Entry(theta, new.deviance, new.score_norm(), step)
+        self.log.append(entry)
+        self.report(entry)
+        return new
+
+    def noise(self, at: Evaluation) -> float:
+        """Rounding error of a deviance."""
+        return ROUNDING * (abs(at.deviance) + self.problem.gram.n)
+
+    def learn(self, old: Evaluation, new: Evaluation) -> None:
+        """Let the two scores of a step correct the structured Hessian."""
+        model = self.problem.model
+        step = new.theta - old.theta
+        if relative_size(model, old.solution.T, step, self.scale) > LEARNING_RANGE:
+            return
+        inverse = np.linalg.inv(model.jacobian(new.solution.T))
+        structured = inverse.T @ relative_hessian(model, new) @ inverse
+        change = theta_score(model, new.solution.T, new.E)
+        change -= theta_score(model, old.solution.T, old.E)
+        self.correction = rank_one_update(structured, self.correction, step, change)
+
+    def finish(self, outcome: Outcome) -> Optimum:
+        """Set pivots on the floor to zero and certify."""
+        at, model = self.best, self.problem.model
+        assert at is not None
+        floor = self.scale.floor
+        low = np.flatnonzero(model.pivots & (at.theta <= 2.0 * floor))
+        theta, solution = at.theta, at.solution
+        if len(low):
+            theta = at.theta.copy()
+            theta[low] = 0.0
+            solution = self.problem.solve(theta)
+            entry = Entry(theta, solution.deviance, np.nan, "boundary")
+            self.log.append(entry)
+            self.report(entry)
+        hessian = relative_hessian(model, at)
+        spread = np.sqrt(np.maximum(np.diag(hessian), 1e-300))
+        curvature = float(np.linalg.eigvalsh(hessian / np.outer(spread, spread))[0])
+        norm = float(np.sqrt(2.0 * max(self.gain, 0.0)))
+        passed = outcome.converged and curvature > -1e-6 and norm < 1e-3
+        certificate = Certificate(self.gain, norm, curvature, tuple(map(int, low)), passed)
+        if outcome.converged:
+            outcome = Outcome.SINGULAR if is_singular(model, theta, self.scale) else Outcome.CONVERGED
+            outcome = outcome if passed else Outcome.STALLED
+        return Optimum(theta, solution, outcome, certificate, tuple(self.log))
+
+
+def rank_one_update(structured: Array, correction: Array, step: Array, change: Array) -> Array:
+    """Symmetric rank-one update of the correction, forgotten where it would dominate.
+
+    Parameters
+    ----------
+    structured, correction : ndarray, shape (m, m)
+        The Hessian is taken to be their sum.
+    step, change : ndarray, shape (m,)
+        Change of theta and of the score.
+    """
+    miss = change - (structured + correction) @ step
+    along = miss @ step
+    if abs(along) < 1e-8 * np.linalg.norm(miss) * np.linalg.norm(step) or along == 0.0:
+        return correction
+    updated = correction + np.outer(miss, miss) / along
+    scale = np.sqrt(np.maximum(np.diag(structured), 1e-300))
+    values, vectors = np.linalg.eigh(structured / np.outer(scale, scale))
+    whiten = vectors / np.sqrt(np.maximum(values, 1e-10)) / scale[:, None]
+    share = np.linalg.eigvalsh(whiten.T @ updated @ whiten)
+    within = CORRECTION_RANGE[0] < share[0] and share[-1] < CORRECTION_RANGE[1]
+    return updated if within else np.zeros_like(correction)
+
+
+def is_singular(model, theta: Array, scale: Scale, tolerance: float = 1e-4) -> bool:
+    """Whether some term's covariance matrix is (nearly) singular, in units of the noise or of itself."""
+    return bool((theta[model.pivots] <= 0.0).any())
