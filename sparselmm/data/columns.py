@@ -104,7 +104,17 @@ def array_column(values: Any, name: str, n: int) -> Column:
             f"{name} has shape {shape}, expected ({n},), one value per row of the data; "
             "pass a column name or an array of that length."
         )
-    return from_pandas(pd.Series(values, copy=False), name)
+    return from_array(values, name)
+
+
+def from_array(values: Any, name: str) -> Column:
+    """Read a one-dimensional array, list or series of any library."""
+    if isinstance(values, (pd.Series, pd.Index, pd.Categorical)):
+        return from_pandas(pd.Series(values, copy=False), name)
+    array = np.asarray(values)
+    if array.dtype.kind in "fiub":
+        return from_numpy(array, name)
+    return from_pandas(pd.Series(array, copy=False), name)
 
 
 def from_pandas(series: pd.Series, name: str) -> Column:
@@ -113,7 +123,7 @@ def from_pandas(series: pd.Series, name: str) -> Column:
     if isinstance(dtype, np.dtype) and dtype.kind in "fiub":
         return from_numpy(series.to_numpy(), name)
     if isinstance(dtype, pd.CategoricalDtype):
-        return from_codes(series.cat.codes.to_numpy(), dtype.categories, name)
+        return from_codes(series.cat.codes.to_numpy(), series.cat.categories, name)
     if pd.api.types.is_bool_dtype(dtype):
         return _nullable(series, "boolean", np.dtype(bool), name)
     if pd.api.types.is_numeric_dtype(dtype):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sparselmm.data.columns import Column, from_numpy, from_pandas
+from sparselmm.data.columns import Column, from_array, from_pandas
 from sparselmm.errors import DataError
 
 
@@ -125,9 +125,6 @@ def _mapping_table(data: Mapping[str, Any]) -> Table:
         )
 
     def read(name: str) -> Column:
-        values = data[name]
-        if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "fiub":
-            return from_numpy(values, name)
-        return from_pandas(pd.Series(values, copy=False), name)
+        return from_array(data[name], name)
 
     return Table(next(iter(lengths.values()))[0], list(data), read)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -51,7 +51,7 @@ def design_from_arrays(
     y: Any,
     X: Any,
     column_names: Sequence[str],
-    terms: Sequence[ArrayTerm | tuple[Any, ...]],
+    terms: Sequence[ArrayTerm] | Sequence[tuple[Any, ...]],
     *,
     weights: Any = None,
     offset: Any = None,
@@ -93,7 +93,7 @@ def design_from_arrays(
     """
     n = len(y)
     y_column = array_column(y, response, n)
-    records = [ArrayTerm(*term) for term in terms]
+    records = [ArrayTerm(*entries) for entries in cast("Sequence[Any]", terms)]
     X_columns = _matrix(X, column_names, n, "X")
     Q_columns = [_matrix(t.Q, t.columns, n, f"Q of ({t.label})") for t in records]
     groups = [array_column(term.levels, term.grouping, n) for term in records]

@@ -180,7 +180,8 @@ class _Matrices:
 def _term_parts(
     parsed: ParsedFormula, needed: _Needed, matrices: _Matrices
 ) -> tuple[TermParts, ...]:
-    parts, seen = [], set()
+    parts: list[TermParts] = []
+    seen: set[tuple[object, str]] = set()
     for term, names in zip(parsed.random, needed.lefts, strict=True):
         encoder, Q = matrices.learn(term.left, names)
         key = frozenset(term.grouping)

@@ -19,6 +19,7 @@ import pandas as pd
 from sparselmm._types import Array
 from sparselmm.data import Column, Table
 from sparselmm.design.contrasts import contrast
+from sparselmm.design.factors import match_levels
 from sparselmm.errors import DataError, FormulaError
 from sparselmm.formula import Predictor
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from formulaic import ModelSpec
 
 Columns = Mapping[str, Column]
+
+_NUMERIC = ("number", "boolean")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +112,16 @@ class FormulaicColumns:
 
     def _series(self, column: Column) -> pd.Series:
         learned = self.categories.get(column.name)
-        series = column.series()
         if learned is None:
-            return series
-        found = series.cat.categories if column.categories is not None else pd.Index(series)
-        unseen = found.difference(learned, sort=False)
-        if len(unseen):
+            return column.series()
+        codes = match_levels(learned, column)
+        if (codes < 0).any():
+            unseen = column.take(np.flatnonzero(codes < 0)).series().unique()
             raise DataError(
-                f"'{column.name}' holds {_listed(unseen)}, which the model was not fitted with; "
-                f"expected one of {_listed(learned)}; drop these rows or fit with them."
+                f"'{column.name}' holds {listed(unseen)}, which the model was not fitted with; "
+                f"expected one of {listed(learned)}; drop these rows or fit with them."
             )
-        return pd.Series(pd.Categorical(series, categories=learned))
+        return pd.Series(pd.Categorical.from_codes(codes, categories=learned))  # type: ignore[arg-type]
 
 
 Encoder = PlainColumns | FormulaicColumns
@@ -154,7 +156,7 @@ def learn_columns(
     DataError
         When a column of the matrix is not numeric or not finite.
     """
-    if part.plain and all(columns[name].kind == "number" for name in part.names):
+    if part.plain and all(columns[name].kind in _NUMERIC for name in part.names):
         encoder = PlainColumns(part.names, part.intercept)
         return encoder, encoder.matrix(columns, n)
     from formulaic import Formula
@@ -262,7 +264,7 @@ def _dense(matrix: Any, n: int) -> Array:
         return np.ascontiguousarray(dense, dtype=np.float64)
     except (TypeError, ValueError):
         raise DataError(
-            f"The columns {_listed(matrix.model_spec.column_names)} are not all numeric; "
+            f"The columns {listed(matrix.model_spec.column_names)} are not all numeric; "
             "convert dates and objects to numbers or text first."
         ) from None
 
@@ -280,6 +282,7 @@ def _finite(matrix: Array, names: tuple[str, ...]) -> Array:
     return matrix
 
 
-def _listed(values: Any) -> str:
+def listed(values: Any) -> str:
+    """First few values for a message."""
     shown = ", ".join(repr(value) for value in list(values)[:5])
     return f"{shown}, ... ({len(values)} in all)" if len(values) > 5 else shown

@@ -59,7 +59,9 @@ class Levels:
 
     def encode(self, columns: Sequence[Column]) -> Array:
         """(n,) int32 codes of other rows, -1 where a value is missing or was not learned."""
-        codes = [_positions(part, column) for part, column in zip(self.parts, columns, strict=True)]
+        codes = [
+            match_levels(part, column) for part, column in zip(self.parts, columns, strict=True)
+        ]
         if self.combinations is None:
             return codes[0]
         unknown = np.logical_or.reduce([code < 0 for code in codes])
@@ -108,8 +110,7 @@ def code_column(column: Column) -> tuple[Array, pd.Index]:
     if column.kind == "time":
         codes, present = code_integers(values.view(np.int64))
         return codes, pd.Index(present.astype(np.int64).view(values.dtype))
-    if values.dtype.kind == "f":
-        values = _as_integers(values)
+    values = _as_integers(values)
     if values.dtype.kind == "f":
         codes, levels = pd.factorize(values, sort=True)
         return codes.astype(np.int32), pd.Index(levels)
@@ -120,12 +121,13 @@ def code_column(column: Column) -> tuple[Array, pd.Index]:
 def code_integers(values: Array) -> tuple[Array, Array]:
     """(n,) int32 codes of integers and their sorted distinct values."""
     low, high = int(values.min()), int(values.max())
+    low = 0 if 0 < low <= (high + 1) // 2 else low
     width = high - low + 1
-    if width > max(4 * len(values), 65_536):
+    if width > max(4 * len(values), 65_536) or high > np.iinfo(np.int64).max:
         codes, distinct = pd.factorize(values, sort=True)
         return codes.astype(np.int32), np.asarray(distinct)
     if low != 0:
-        values = values.astype(np.int64) - low
+        values = np.subtract(values, low, dtype=np.int64, casting="unsafe")
     seen = np.zeros(width, dtype=bool)
     seen[values] = True
     present = np.flatnonzero(seen)
@@ -138,7 +140,7 @@ def code_integers(values: Array) -> tuple[Array, Array]:
 
 def _as_integers(values: Array) -> Array:
     """Integers where floats hold nothing else (ids read next to missing ones)."""
-    if np.abs(values).max() > 2.0**53:
+    if values.dtype.kind != "f" or not np.abs(values).max(initial=0.0) <= 2.0**53:
         return values
     integers = values.astype(np.int64)
     return integers if np.array_equal(integers, values) else values
@@ -158,11 +160,28 @@ def _combine(codes: Sequence[Array], parts: Sequence[pd.Index]) -> Array:
     return combined
 
 
-def _positions(levels: pd.Index, column: Column) -> Array:
+def match_levels(learned: pd.Index, column: Column) -> Array:
+    """(n,) int32 positions of the values of a column among learned levels, -1 where missing or new.
+
+    Numbers and text match by their text: level ``"308"`` is found by 308 and the reverse.
+    """
     if column.categories is not None:
-        known = np.append(levels.get_indexer(column.categories), -1).astype(np.int32)
+        known = np.append(_find(learned, column.categories), -1).astype(np.int32)
         return known[column.values]
-    found = levels.get_indexer(pd.Index(column.values)).astype(np.int32)
-    if column.missing is not None:
-        found[column.missing] = -1
+    values, missing = column.values, column.missing
+    if missing is None:
+        return _find(learned, pd.Index(values)).astype(np.int32)
+    found = np.full(len(values), -1, dtype=np.int32)
+    found[~missing] = _find(learned, pd.Index(values[~missing]))
     return found
+
+
+def _find(learned: pd.Index, values: pd.Index) -> Array:
+    if _is_text(learned) == _is_text(values):
+        return learned.get_indexer(values)
+    distinct, inverse = np.unique(_as_integers(values.to_numpy()), return_inverse=True)
+    return learned.astype(str).get_indexer(pd.Index(distinct).astype(str))[inverse]
+
+
+def _is_text(index: pd.Index) -> bool:
+    return pd.api.types.is_string_dtype(index.dtype) or index.dtype == object
