@@ -67,7 +67,7 @@ def assemble(
         For a factor of one level, and a term that is confounded with the residual.
     """
     for levels, codes in coded.values():
-        check_levels(levels.name, levels.labels[:2], len(codes))
+        check_levels(levels, len(codes))
     keys = sorted(coded, key=lambda key: -len(coded[key][0]))
     ordered = sorted(parts, key=lambda part: -len(coded[part.key][0]))
     terms = _place(ordered, keys, coded)

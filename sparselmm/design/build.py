@@ -14,8 +14,9 @@ from sparselmm.data import Column, Table, array_column, open_table
 from sparselmm.design.assemble import TermParts, assemble
 from sparselmm.design.checks import check_response
 from sparselmm.design.contrasts import check_contrasts
-from sparselmm.design.encode import Encoder, evaluate, learn_columns, variables
+from sparselmm.design.encode import Encoder, evaluate, learn_columns
 from sparselmm.design.factors import Levels, code_column, learn_levels
+from sparselmm.design.names import expression_variables, variables
 from sparselmm.design.rows import Rows, choose_rows
 from sparselmm.design.spec import DesignSpec, Expression
 from sparselmm.errors import FormulaError, pointed
@@ -140,9 +141,9 @@ class _Needed:
 def _needed(parsed: ParsedFormula, table: Table) -> _Needed:
     name = parsed.response
     return _Needed(
-        response=(name,) if parsed.response_is_name else variables(name, table),
+        response=(name,) if parsed.response_is_name else expression_variables(name, table),
         fixed=variables(parsed.fixed, table),
-        offsets=tuple(variables(text, table) for text in parsed.offsets),
+        offsets=tuple(expression_variables(text, table) for text in parsed.offsets),
         lefts=tuple(variables(term.left, table) for term in parsed.random),
         groupings=tuple(term.grouping for term in parsed.random),
     )

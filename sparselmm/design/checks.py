@@ -5,9 +5,9 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-import pandas as pd
 
 from sparselmm._types import Array, Factor, RandomTerm
+from sparselmm.design.factors import Levels
 from sparselmm.errors import DataError, IdentifiabilityWarning
 
 _TOLERANCE = 1e-8
@@ -28,7 +28,7 @@ def check_response(y: Array, name: str) -> None:
         )
 
 
-def check_levels(name: str, labels: pd.Index, n: int) -> None:
+def check_levels(levels: Levels, n: int) -> None:
     """Refuse a grouping factor of one level.
 
     Raises
@@ -36,10 +36,11 @@ def check_levels(name: str, labels: pd.Index, n: int) -> None:
     DataError
         Naming the level.
     """
-    if len(labels) < 2:
+    if len(levels) < 2:
         raise DataError(
-            f"Grouping factor '{name}' has one level ({labels[0]!r}) for {n} rows; at least 2 are "
-            "expected; remove its random effects or check the column and the rows kept."
+            f"Grouping factor '{levels.name}' has one level ({levels.labels[0]}) for {n} rows; "
+            "at least 2 are expected; remove its random effects or check the column and the rows "
+            "kept."
         )
 
 

@@ -24,15 +24,15 @@ def contrast(variable: str, choice: Any) -> Any:
     """
     if not isinstance(choice, str):
         return choice
-    from formulaic.transforms.contrasts import contr
+    from formulaic.transforms.contrasts import ContrastsRegistry
 
     makers = {
-        "treatment": contr.treatment,
-        "sum": contr.sum,
-        "helmert": lambda: contr.helmert(reverse=True, scale=False),
-        "poly": contr.poly,
-        "diff": contr.diff,
-        "sas": contr.SAS,
+        "treatment": ContrastsRegistry.treatment,
+        "sum": ContrastsRegistry.sum,
+        "helmert": lambda: ContrastsRegistry.helmert(reverse=True, scale=False),
+        "poly": ContrastsRegistry.poly,
+        "diff": ContrastsRegistry.diff,
+        "sas": ContrastsRegistry.SAS,
     }
     if choice.lower() not in makers:
         raise DataError(

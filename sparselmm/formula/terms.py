@@ -88,6 +88,9 @@ def parse_formula(formula: str) -> ParsedFormula:
     _check_text(formula)
     cut = cut_bars(formula)
     response, is_name = _response(cut.response, formula)
+    if is_name and response in cut.fixed.names:
+        message = f"The response '{response}' is a predictor too; remove it from the right side."
+        raise FormulaError(pointed(message, formula, cut.response[0].start))
     random = tuple(term for bar in cut.bars for term in _expand(bar, formula))
     _check_duplicates(random, formula)
     return ParsedFormula(formula, response, is_name, cut.fixed, cut.offsets, random)

@@ -1,0 +1,104 @@
+"""Which columns of the data a sum or an expression needs.
+
+The answer of formulaic itself fails for stateful transforms of columns (``bs(x)``), so the
+syntax tree is walked here.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+from collections.abc import Iterator
+from typing import TypeGuard
+
+from sparselmm.data import Table
+from sparselmm.design.materialise import readable
+from sparselmm.errors import FormulaError
+from sparselmm.formula import Predictor
+
+
+def variables(part: Predictor, table: Table) -> tuple[str, ...]:
+    """Columns that a sum needs, in the order of first use.
+
+    Raises
+    ------
+    FormulaError
+        When the sum cannot be read or calls a function that is not there.
+    DataError
+        When a column is not in the data.
+    """
+    found = part.names if part.plain else _of_terms(part.text, table)
+    for name in found:
+        table.column(name)
+    return found
+
+
+def expression_variables(expression: str, table: Table) -> tuple[str, ...]:
+    """Columns that a Python expression needs; errors as `variables`."""
+    found = tuple(dict.fromkeys(_of_expression(expression, table)))
+    for name in found:
+        table.column(name)
+    return found
+
+
+def _of_terms(text: str, table: Table) -> tuple[str, ...]:
+    from formulaic import Formula
+
+    with readable(text):
+        formula = Formula(text)
+    found: list[str] = []
+    for factor in (factor for term in formula for factor in term.factors):
+        if factor.eval_method.value == "lookup":
+            found.append(factor.expr)
+        elif factor.eval_method.value == "python":
+            found.extend(_of_expression(factor.expr, table))
+    return tuple(dict.fromkeys(found))
+
+
+def _of_expression(expression: str, table: Table) -> Iterator[str]:
+    from formulaic.transforms import TRANSFORMS
+
+    quoted: list[str] = []
+
+    def stand_in(match: re.Match[str]) -> str:
+        quoted.append(match.group(1))
+        return f"_quoted_{len(quoted) - 1}_"
+
+    tree = _parsed(re.sub(r"`([^`]*)`", stand_in, expression), expression)
+    known = {*TRANSFORMS, *dir(builtins)}
+    dotted = {id(node.value): ast.unparse(node) for node in ast.walk(tree) if _is_dotted(node)}
+    functions = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "Q":
+            yield from (str(a.value) for a in node.args if isinstance(a, ast.Constant))
+        if not isinstance(node, ast.Name):
+            continue
+        name = quoted[int(node.id[8:-1])] if node.id.startswith("_quoted_") else node.id
+        if id(node) in functions and name not in table:
+            if name not in known:
+                raise FormulaError(_unknown_function(name, expression))
+        elif dotted.get(id(node), "") in table:
+            yield dotted[id(node)]
+        elif name in table or name not in known:
+            yield name
+
+
+def _parsed(text: str, expression: str) -> ast.Expression:
+    try:
+        return ast.parse(text, mode="eval")
+    except SyntaxError as error:
+        raise FormulaError(
+            f"`{expression}` is no Python expression ({error.msg}); correct it."
+        ) from None
+
+
+def _is_dotted(node: ast.AST) -> TypeGuard[ast.Attribute]:
+    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+
+
+def _unknown_function(name: str, expression: str) -> str:
+    return (
+        f"`{expression}` calls '{name}', which is neither a transform of formulaic (bs, cr, poly, "
+        "scale, center, log, C, ...) nor in numpy (`np.`); compute the column in the data first."
+    )
