@@ -1,0 +1,234 @@
+"""The frozen record of a fit, and the driver that makes it: design -> Gram -> system -> optimum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sparselmm._types import Array
+from sparselmm.covariance.model import CovarianceModel, covariance_model
+from sparselmm.criterion import Solution, by_levels, fixed_covariance
+from sparselmm.gram import Gram
+from sparselmm.machine import limited_threads, thread_count
+from sparselmm.optimise import Entry, Optimum, minimise
+from sparselmm.options import Options
+from sparselmm.problem import Problem
+from sparselmm.systems.base import Factored, System
+from sparselmm.systems.choose import Choice, choose
+
+if TYPE_CHECKING:
+    from sparselmm.design import Design, DesignSpec
+
+LARGE = 2e10  # operations per evaluation from which on the tolerance is looser
+TOLERANCE, TOLERANCE_LARGE = 1e-12, 1e-7
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything before the first theta; shared by refits.
+
+    Attributes
+    ----------
+    spec : DesignSpec
+    design : Design
+    gram : Gram
+    choice : Choice
+        The path and what it costs.
+    model : CovarianceModel
+    """
+
+    spec: DesignSpec
+    design: Design
+    gram: Gram
+    choice: Choice
+    model: CovarianceModel
+
+    @property
+    def system(self) -> System:
+        """The penalised system."""
+        return self.choice.system
+
+    def problem(self, *, reml: bool) -> Problem:
+        """What the optimiser minimises."""
+        return Problem(self.gram, self.system, self.model, reml)
+
+    def threads(self, options: Options) -> int:
+        """Threads for its evaluations."""
+        work = self.choice.cost.flops + 10.0 * self.gram.q * (self.gram.p + 1 + self.model.n_theta)
+        return thread_count(work, options.threads)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted model, in the user's coordinates unless said otherwise.
+
+    Attributes
+    ----------
+    prepared : Prepared
+    reml : bool
+    options : Options
+    optimum : Optimum
+        Internal coordinates.
+    T : tuple of ndarray, shape (s_j, s_j)
+        Relative covariance factors; the covariance of factor j is sigma2 T_j T_j'.
+    theta : ndarray, shape (n_theta,)
+        Free entries of T, terms in lme4's order, down the columns of the lower triangles.
+    beta : ndarray, shape (p,)
+        Fixed effects of the columns kept.
+    cov_beta : ndarray, shape (p, p)
+    sigma2 : float
+        Residual variance (at weight 1).
+    deviance : float
+        Minus twice the fitted criterion.
+    """
+
+    prepared: Prepared
+    reml: bool
+    options: Options
+    optimum: Optimum
+    T: tuple[Array, ...]
+    theta: Array
+    beta: Array
+    cov_beta: Array
+    sigma2: float
+    deviance: float
+
+    @property
+    def spec(self) -> DesignSpec:
+        """Names, levels and encoders."""
+        return self.prepared.spec
+
+    @property
+    def design(self) -> Design:
+        """The rows used."""
+        return self.prepared.design
+
+    @property
+    def gram(self) -> Gram:
+        """The cross-products."""
+        return self.prepared.gram
+
+    @property
+    def model(self) -> CovarianceModel:
+        """The covariance templates."""
+        return self.prepared.model
+
+    @property
+    def problem(self) -> Problem:
+        """What was minimised."""
+        return self.prepared.problem(reml=self.reml)
+
+    @property
+    def solution(self) -> Solution:
+        """Estimates at the optimum, internal coordinates."""
+        return self.optimum.solution
+
+    @property
+    def n(self) -> int:
+        """Rows used."""
+        return self.gram.n
+
+    @property
+    def p(self) -> int:
+        """Columns of X kept."""
+        return self.gram.p
+
+    @property
+    def kept(self) -> Array:
+        """Indices of the kept columns among `spec.column_names`."""
+        return self.gram.basis.kept
+
+    @property
+    def n_theta(self) -> int:
+        """Covariance parameters."""
+        return self.model.n_theta
+
+    def factored(self) -> Factored:
+        """The Cholesky factor of A at the optimum, made anew after unpickling."""
+        kept = self.solution.factored
+        return self.prepared.system.at(self.solution.T) if kept is None else kept
+
+    def b(self) -> list[Array]:
+        """Conditional modes, shape (l_j, s_j) per factor."""
+        views = by_levels(self.gram.shapes, self.solution.u)
+        return [U @ T.T for U, T in zip(views, self.T, strict=True)]
+
+    def condvar(self) -> list[Array]:
+        """Conditional covariances given theta and beta, shape (l_j, s_j, s_j) per factor."""
+        with limited_threads(self.prepared.threads(self.options)):
+            blocks = self.factored().inverse_blocks()
+        return [self.sigma2 * (T @ block @ T.T) for T, block in zip(self.T, blocks, strict=True)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the factorisation, which is large and cheap to make again."""
+        solution = replace(self.solution, factored=None)
+        return {**self.__dict__, "optimum": replace(self.optimum, solution=solution)}
+
+
+def prepare(spec: DesignSpec, design: Design, path: str = "auto") -> Prepared:
+    """Cross-products and path of a design."""
+    gram = Gram.from_design(design, spec.terms)
+    model = covariance_model(spec.terms, [s for _, s in gram.shapes])
+    return Prepared(spec, design, gram, choose(gram, path), model)
+
+
+def fit(
+    prepared: Prepared,
+    *,
+    reml: bool,
+    options: Options,
+    start: Array | None = None,
+    report: Callable[[Entry], None] = lambda entry: None,
+) -> Fit:
+    """Find the optimum.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    reml : bool
+    options : Options
+    start : ndarray, shape (n_theta,), optional
+        theta in the user's coordinates.
+    report : callable
+        Called with every evaluation's log entry.
+    """
+    model, basis = prepared.model, prepared.gram.basis
+    internal = None
+    if start is not None:
+        T = [basis.internal_factor(j, t) for j, t in enumerate(model.factors(start))]
+        internal = model.theta(T)
+    tolerance = options.tolerance
+    if tolerance is None:
+        tolerance = TOLERANCE_LARGE if prepared.choice.cost.flops > LARGE else TOLERANCE
+    with limited_threads(prepared.threads(options)):
+        optimum = minimise(
+            prepared.problem(reml=reml),
+            internal,
+            tolerance=tolerance,
+            max_evaluations=options.max_evaluations,
+            report=report,
+        )
+    return describe_fit(prepared, optimum, reml=reml, options=options)
+
+
+def describe_fit(prepared: Prepared, optimum: Optimum, *, reml: bool, options: Options) -> Fit:
+    """The record of an optimum, in the user's coordinates."""
+    basis, solution = prepared.gram.basis, optimum.solution
+    T = tuple(basis.user_factor(j, t) for j, t in enumerate(solution.T))
+    return Fit(
+        prepared=prepared,
+        reml=reml,
+        options=options,
+        optimum=optimum,
+        T=T,
+        theta=prepared.model.theta(T),
+        beta=basis.beta(solution.beta),
+        cov_beta=basis.cov_beta(fixed_covariance(solution)),
+        sigma2=solution.s2,
+        deviance=solution.deviance,
+    )
+
+

@@ -1,0 +1,39 @@
+"""How a fit is run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Settings of a fit; the defaults suit nearly every model.
+
+    Parameters
+    ----------
+    tolerance : float, optional
+        Stop when another step promises to lower the deviance by less. By default 1e-12, and 1e-7 where one
+        evaluation takes more than about 2e10 operations; 1e-4 would be a hundredth of a standard error.
+    max_evaluations : int
+        Evaluations of the score before giving up.
+    threads : int, optional
+        Threads for kernels and BLAS; by default one for small problems, all for large ones.
+
+    Examples
+    --------
+    >>> from sparselmm import Options
+    >>> Options(tolerance=1e-8)
+    Options(tolerance=1e-08, max_evaluations=200, threads=None)
+    """
+
+    tolerance: float | None = None
+    max_evaluations: int = 200
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.tolerance is not None and not 0.0 < self.tolerance < 1.0:
+            raise ValueError(f"Found tolerance={self.tolerance!r}; expected a number in (0, 1).")
+        for name in ("max_evaluations", "threads"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"Found {name}={value!r}; expected a positive integer.")
