@@ -16,6 +16,7 @@ from sparselmm.errors import DataError
 Kind = Literal["number", "boolean", "category", "time"]
 
 _NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
+_FILL = {"f": np.nan, "i": 0, "u": 0, "b": False}
 _SORTABLE = ("string", "empty", "date", "datetime", "datetime64", "time", "bytes")
 
 
@@ -183,7 +184,7 @@ def _numpy_dtype(dtype: Any) -> np.dtype:
 
 def _nullable(series: pd.Series, kind: Kind, dtype: np.dtype, name: str) -> Column:
     missing = series.isna().to_numpy()
-    values = series.to_numpy(dtype=dtype, na_value=np.nan if dtype.kind == "f" else 0)
+    values = series.to_numpy(dtype=dtype, na_value=_FILL[dtype.kind])
     if kind == "boolean":
         return Column(name, kind, values, None, _some(missing))
     return from_numpy(values, name, missing)
@@ -202,9 +203,10 @@ def _from_objects(series: pd.Series, name: str) -> Column:
     if inferred == "boolean":
         return _nullable(series, "boolean", np.dtype(bool), name)
     if inferred not in _SORTABLE:
+        types = sorted(kind.__name__ for kind in series.dropna().map(type).unique())
         raise DataError(
-            f"'{name}' holds values of type {inferred!r}, expected numbers, text, categories, "
-            "booleans or dates; convert the column to one of these."
+            f"'{name}' holds values of type {', '.join(types)}, expected either numbers, text, "
+            "categories, booleans or dates; convert the column to one of these."
         )
     codes, categories = pd.factorize(series, sort=True)
     return from_codes(codes, pd.Index(categories), name)

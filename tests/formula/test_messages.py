@@ -137,8 +137,8 @@ MESSAGES = [
     (
         "y ~ (1 | C(g))",
         (
-            "Right of a bar only column names joined by `:`, `/`, `*`, `+` can stand, found `C(g)`; "
-            "compute the grouping as a column of the data first."
+            "Right of a bar only column names joined by `:`, `/`, `*`, `+` can stand, "
+            "found `C(g)`; compute the grouping as a column of the data first."
         ),
         "         ^^^^",
     ),
