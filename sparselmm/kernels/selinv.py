@@ -65,7 +65,7 @@ def _find(rows, low, high, row):
 
 @njit(cache=True, nogil=True)
 def _locate(wanted, rows, low, high, out):
-    """Positions, counted from ``low``, of the sorted ``wanted`` among the sorted ``rows[low:high]``."""
+    """Places of the sorted ``wanted`` in the sorted ``rows[low:high]``, counted from ``low``."""
     at = low
     search = 8 * wanted.size < high - low
     for j in range(wanted.size):

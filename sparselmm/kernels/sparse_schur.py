@@ -182,24 +182,35 @@ def expand_pattern(ptr, ind, first):
 
 
 @njit(cache=True, nogil=True)
-def order_partners(indptr, cols, place):
-    """Partners of each leading level after column ``a`` has moved to ``place[a]``, sorted.
+def order_partners(order, indptr, colptr, rows, pos):
+    """Partners of each leading level after column ``order[k]`` has moved to place k, sorted.
+
+    Taking the columns in their new order fills every level's list in order, so nothing is sorted.
 
     Returns
     -------
-    moved : (nnz,) int32
-    entry : (nnz,) int64
-        Where each of them was in ``cols``.
+    cols, entry : (nnz,) int32, int64
+        The partners, and where each of them was before.
+    colptr, rows, pos
+        The new arrays by column.
     """
-    moved = np.empty(cols.size, np.int32)
-    entry = np.empty(cols.size, np.int64)
-    for row in range(indptr.size - 1):
-        begin, end = indptr[row], indptr[row + 1]
-        order = np.argsort(place[cols[begin:end]])
-        for k in range(end - begin):
-            entry[begin + k] = begin + order[k]
-            moved[begin + k] = place[cols[begin + order[k]]]
-    return moved, entry
+    nnz = rows.size
+    cols, entry = np.empty(nnz, np.int32), np.empty(nnz, np.int64)
+    out_ptr = np.zeros(order.size + 1, np.int64)
+    out_rows, out_pos = np.empty(nnz, np.int32), np.empty(nnz, np.int64)
+    free = indptr[:-1].copy()
+    e = 0
+    for k in range(order.size):
+        for t in range(colptr[order[k]], colptr[order[k] + 1]):
+            p = free[rows[t]]
+            free[rows[t]] = p + 1
+            cols[p] = k
+            entry[p] = pos[t]
+            out_rows[e] = rows[t]
+            out_pos[e] = p
+            e += 1
+        out_ptr[k + 1] = e
+    return cols, entry, out_ptr, out_rows, out_pos
 
 
 @njit(cache=True, nogil=True)
@@ -245,7 +256,8 @@ def fill_schur(chunks, ptr, ind, indptr, cols, G, colptr, rows, pos, values):
 def partner_products(chunks, ptr, ind, V, indptr, cols, G, colptr, rows, pos):
     """Half products h (nnz, s1) with G_l V G_l' = sum over the entries of l of g h' + h g'.
 
-    ``V`` holds a symmetric matrix on the pattern of S. O(s1 sum d_l^2 / 2).
+    ``V`` holds a symmetric matrix on the pattern of S. The products come by column (in the order
+    of ``rows``), so that threads write apart from each other. O(s1 sum d_l^2 / 2).
     """
     n, s = ptr.size - 1, G.shape[1]
     out = np.empty(G.shape)
@@ -263,14 +275,14 @@ def partner_products(chunks, ptr, ind, V, indptr, cols, G, colptr, rows, pos):
                     d = 0.0
                     for q in range(p, end):
                         d += acc[cols[q]] * G[q, 0]
-                    out[p, 0] = d
+                    out[t, 0] = d
                     continue
                 h[:] = 0.0
                 for q in range(p, end):
                     x = acc[cols[q]]
                     for k in range(s):
                         h[k] += x * G[q, k]
-                out[p, :] = h
+                out[t, :] = h
     return out
 
 

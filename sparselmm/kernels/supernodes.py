@@ -10,9 +10,12 @@ from numba import njit
 
 __all__ = [
     "column_counts",
+    "column_owners",
     "elimination_tree",
     "independent_tasks",
     "merge_supernodes",
+    "panel_tree",
+    "postorder",
     "split_supernodes",
     "supernode_rows",
     "supernode_tree",
@@ -39,6 +42,38 @@ def elimination_tree(rowptr, rowind):
                     parent[j] = i
                 j = up
     return parent
+
+
+@njit(cache=True, nogil=True)
+def postorder(parent):
+    """Order (n,) in which children come before their parent and subtrees are contiguous.
+
+    The identity where the columns are in such an order already. O(n).
+    """
+    n = parent.size
+    child = np.full(n, -1, np.int64)
+    sibling = np.full(n, -1, np.int64)
+    for j in range(n - 1, -1, -1):
+        if parent[j] >= 0:
+            sibling[j] = child[parent[j]]
+            child[parent[j]] = j
+    order = np.empty(n, np.int64)
+    k = 0
+    for root in range(n):
+        if parent[root] >= 0:
+            continue
+        j = np.int64(root)
+        while True:
+            while child[j] >= 0:
+                below = child[j]
+                child[j] = sibling[below]
+                j = below
+            order[k] = j
+            k += 1
+            if j == root:
+                break
+            j = parent[j]
+    return order
 
 
 @njit(cache=True, nogil=True)
@@ -119,16 +154,36 @@ def merge_supernodes(parent, counts, slack, narrow):
 
 
 @njit(cache=True, nogil=True)
-def supernode_tree(begin, parent):
-    """Parent (n_super,) of every supernode, -1 at a root, and the supernode of each column."""
-    owner = np.empty(parent.size, np.int32)
+def column_owners(begin):
+    """Supernode of each column, int32."""
+    owner = np.empty(begin[-1], np.int32)
     for s in range(begin.size - 1):
         owner[begin[s] : begin[s + 1]] = s
+    return owner
+
+
+@njit(cache=True, nogil=True)
+def supernode_tree(begin, parent, owner):
+    """Parent (n_super,) of every supernode, -1 at a root, from the tree of the columns."""
     up = np.full(begin.size - 1, -1, np.int64)
-    for s in range(begin.size - 1):
+    for s in range(up.size):
         if parent[begin[s + 1] - 1] >= 0:
             up[s] = owner[parent[begin[s + 1] - 1]]
-    return up, owner
+    return up
+
+
+@njit(cache=True, nogil=True)
+def panel_tree(rowptr, rows, owner):
+    """Parent (n_super,) of every supernode, -1 at a root, from its first row.
+
+    Where pieces of a merged supernode are concerned this differs from the tree of the columns:
+    a piece depends on all later ones.
+    """
+    up = np.full(rowptr.size - 1, -1, np.int64)
+    for s in range(up.size):
+        if rowptr[s + 1] > rowptr[s]:
+            up[s] = owner[rows[rowptr[s]]]
+    return up
 
 
 @njit(cache=True, nogil=True)

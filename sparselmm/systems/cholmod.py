@@ -19,7 +19,7 @@ from sparselmm.errors import PathError
 
 __all__ = ["ORDERINGS", "Symbolic", "analyse", "available", "columns", "factorise", "order"]
 
-ORDERINGS = ("amd", "metis", "nesdis")
+ORDERINGS = ("amd", "metis")
 
 _INSTALL = """\
 The sparse path needs CHOLMOD, and scikit-sparse could not be imported ({reason}).
@@ -70,6 +70,10 @@ class Symbolic:
     indptr: Array
     indices: Array
 
+    def __reduce__(self) -> tuple:
+        """Pickle the pattern; CHOLMOD analyses it again on the other side."""
+        return _analyse, (self.indptr, self.indices)
+
 
 def order(ptr: Array, ind: Array, method: str) -> Array | None:
     """Fill-reducing, postordered permutation: place k takes column ``order[k]``.
@@ -102,22 +106,34 @@ def analyse(ptr: Array, ind: Array, *, entries: int) -> Symbolic:
         Predicted entries of the factor: decides between 32-bit and 64-bit integers.
     """
     wide = 2 * max(entries, len(ind)) > np.iinfo(np.int32).max
-    pattern = _matrix(np.zeros(len(ind)), ptr, ind, np.int64 if wide else np.int32)
-    factor = _library().analyze(pattern, mode="auto", ordering_method="natural", use_long=wide)
-    return Symbolic(factor, pattern.indptr, pattern.indices)
+    integer = np.int64 if wide else np.int32
+    return _analyse(ptr.astype(integer), ind.astype(integer, copy=False))
 
 
-def factorise(symbolic: Symbolic, values: Array) -> Any | None:
-    """Numeric factor L L' of the matrix with ``values`` on the pattern; None if not positive.
+def _analyse(indptr: Array, indices: Array) -> Symbolic:
+    """Analyse a pattern in the integer type of its indices."""
+    pattern = _matrix(np.zeros(len(indices)), indptr, indices, indices.dtype)
+    factor = _library().analyze(pattern, mode="auto", ordering_method="natural")
+    return Symbolic(factor, indptr, indices)
 
-    Memory and time are those of a factorisation in place; earlier factors stay valid.
+
+def factorise(symbolic: Symbolic, values: Array) -> tuple[Any | None, float]:
+    """Factor of the matrix with ``values`` on the pattern, and its log-determinant.
+
+    None and NaN if the matrix is not positive definite. Memory and time are those of a
+    factorisation in place, but earlier factors stay valid.
     """
     library = _library()
     matrix = _matrix(values, symbolic.indptr, symbolic.indices, symbolic.indices.dtype)
     try:
-        return symbolic.factor.cholesky(matrix)
+        factor = symbolic.factor.cholesky(matrix)
     except library.CholmodNotPositiveDefiniteError:
-        return None
+        return None, np.nan
+    pivots = factor.D()
+    # L D L' of a matrix that is not positive definite may exist.
+    if not pivots.min(initial=np.inf) > 0.0:
+        return None, np.nan
+    return factor, float(np.log(pivots).sum())
 
 
 def columns(factor: Any) -> tuple[Array, Array, Array]:

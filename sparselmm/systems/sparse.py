@@ -9,9 +9,11 @@ and run the selected inverse over them (see `sparselmm.kernels.selinv`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from sparselmm._types import Array
 from sparselmm.kernels import selinv, sparse_schur
@@ -37,6 +39,8 @@ __all__ = [
     "plan_sparse",
 ]
 
+_FLOPS_PER_WAKE = 2e9
+
 
 @dataclass(frozen=True, slots=True)
 class SparseInverse:
@@ -61,7 +65,8 @@ class SparseInverse:
     def partner_forms(self) -> Array:
         """See `sparselmm.systems.base.SchurInverse`."""
         at = self.store.plan.pattern
-        half = sparse_schur.partner_products(
+        half = np.empty_like(self.G)
+        half[at.pos] = sparse_schur.partner_products(
             at.chunks, at.ptr, at.ind, self.values,
             at.indptr, at.cols, self.G, at.colptr, at.rows, at.pos,
         )  # fmt: skip
@@ -111,8 +116,8 @@ class SparseStore:
         sparse_schur.fill_schur(
             at.chunks, at.ptr, at.ind, at.indptr, at.cols, moved, at.colptr, at.rows, at.pos, values
         )
-        factor = cholmod.factorise(self.plan.symbolic, values)
-        logdet = np.nan if factor is None else float(factor.logdet())
+        with _blas_threads(self.plan.analysis.factor_flops):
+            factor, logdet = cholmod.factorise(self.plan.symbolic, values)
         return SparseFactor(self, moved, factor, logdet)
 
 
@@ -133,14 +138,28 @@ def make_sparse(lead: Leading, plan: SparsePlan | None = None) -> SparseStore:
     return SparseStore(lead, plan or plan_sparse(lead))
 
 
+@cache
+def _controller() -> ThreadpoolController:
+    """The BLAS libraries in this process, found once: the search takes milliseconds."""
+    return ThreadpoolController()
+
+
+def _blas_threads(flops: float) -> Any:
+    """One BLAS thread for little work, where waking the others costs more than they do."""
+    limits = None if flops > _FLOPS_PER_WAKE else 1
+    return _controller().limit(limits=limits, user_api="blas")
+
+
 def _selected_inverse(plan: SparsePlan, factor: Any) -> Array:
     """Entries of S^-1 on the pattern of S."""
     at, p = plan.pattern, plan.panels
     panels = np.empty(p.panel[-1])
     selinv.load_panels(p.runs, p.begin, p.rowptr, p.rows, p.panel, *cholmod.columns(factor), panels)
     tree = (p.begin, p.owner, p.rowptr, p.rows, p.panel)
-    selinv.invert_panels(p.order[: p.bounds[0]], *tree, panels)
-    selinv.invert_subtrees(p.order, p.bounds, *tree, panels)
+    with _blas_threads(plan.analysis.inverse_flops):
+        selinv.invert_panels(p.order[: p.bounds[0]], *tree, panels)
+    with _blas_threads(0.0):
+        selinv.invert_subtrees(p.order, p.bounds, *tree, panels)
     values = np.empty(len(at.ind))
     selinv.read_inverse(p.runs, at.ptr, at.ind, p.begin, p.rowptr, p.rows, p.panel, panels, values)
     return values

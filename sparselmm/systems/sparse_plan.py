@@ -227,8 +227,8 @@ def _is_full(found: _Order) -> bool:
 
 def _expand_order(method: str, ptr: Array, ind: Array, width: Array, levels: Array) -> _Order:
     """From an order of the levels to the columns in elimination order."""
-    place = np.empty(len(levels), np.int64)
-    place[levels] = np.arange(len(levels))
+    levels = levels[_postorder(*sparse_schur.permute_pattern(ptr, ind, np.argsort(levels)))]
+    place = np.argsort(levels)
     ptr, ind = sparse_schur.permute_pattern(ptr, ind, place)
     first = np.concatenate([[0], np.cumsum(width[levels])])
     if first[-1] > len(levels):
@@ -236,15 +236,25 @@ def _expand_order(method: str, ptr: Array, ind: Array, width: Array, levels: Arr
         before = np.cumsum(width) - width
         within = np.arange(first[-1]) - np.repeat(before, width)
         place = np.repeat(first[place], width) + within
-    rowptr, rowind, _ = sparse_schur.transpose_pattern(ptr, ind, first[-1])
-    parent = supernodes.elimination_tree(rowptr, rowind)
+    parent = _elimination_tree(ptr, ind)
     counts = supernodes.column_counts(ptr, ind, parent)
     return _Order(method, place, ptr, ind, parent, counts)
 
 
+def _elimination_tree(ptr: Array, ind: Array) -> Array:
+    rowptr, rowind, _ = sparse_schur.transpose_pattern(ptr, ind, len(ptr) - 1)
+    return supernodes.elimination_tree(rowptr, rowind)
+
+
+def _postorder(ptr: Array, ind: Array) -> Array:
+    """What all that follows assumes, and CHOLMOD gives; an identity then."""
+    return supernodes.postorder(_elimination_tree(ptr, ind))
+
+
 def _make_pattern(lead: Leading, found: _Order) -> Pattern:
-    cols, entry = sparse_schur.order_partners(lead.indptr, lead.cols, found.place)
-    colptr, rows, pos = sparse_schur.transpose_pattern(lead.indptr, cols, lead.n_S)
+    cols, entry, colptr, rows, pos = sparse_schur.order_partners(
+        np.argsort(found.place), lead.indptr, lead.colptr, lead.rows, lead.positions
+    )
     a22_rows = np.repeat(np.arange(lead.n_S, dtype=np.int32), np.diff(lead.A22_ptr))
     a22 = sparse_schur.find_entries(a22_rows, lead.A22_cols, found.place, found.ptr, found.ind)
     reach = np.concatenate([[0], np.cumsum(lead.indptr[rows + 1] - pos)])
@@ -259,11 +269,12 @@ def _make_pattern(lead: Leading, found: _Order) -> Pattern:
 def _make_panels(found: _Order) -> tuple[Panels, float]:
     """Supernodes of the factor, and the flops of the selected inverse."""
     begin = supernodes.merge_supernodes(found.parent, found.counts, _MERGE_SLACK, _MERGE_NARROW)
-    up, _ = supernodes.supernode_tree(begin, found.parent)
+    up = supernodes.supernode_tree(begin, found.parent, supernodes.column_owners(begin))
     heights = found.counts[begin[1:] - 1] - 1
     rowptr, rows = supernodes.supernode_rows(found.ptr, found.ind, begin, up, heights)
     begin, rowptr, rows = supernodes.split_supernodes(begin, rowptr, rows, _WIDEST)
-    up, owner = supernodes.supernode_tree(begin, found.parent)
+    owner = supernodes.column_owners(begin)
+    up = supernodes.panel_tree(rowptr, rows, owner)
     w, r = np.diff(begin), np.diff(rowptr)
     panel = np.concatenate([[0], np.cumsum(w * (w + r))])
     flops = (w.astype(float) * (2 * r * r + 4 * w * r + 3 * w * w)) + r * r
