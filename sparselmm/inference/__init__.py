@@ -1,0 +1,1 @@
+"""Inference: intervals, tests, degrees of freedom, profiles, bootstrap. One question per file."""
