@@ -23,11 +23,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 from sparselmm._types import Array
 from sparselmm.gram import Gram
 from sparselmm.kernels.blockchol import apply_transpose
+from sparselmm.linalg import cholesky_lower, solve_lower, solve_lower_transposed
 from sparselmm.systems.base import Factored, System
 
 
@@ -74,10 +74,6 @@ class Solution:
         """Profiled residual variance."""
         return self.r2 / self.nu
 
-    def by_levels(self, shapes: Sequence[tuple[int, int]], v: Array) -> list[Array]:
-        """A coefficient vector (or several, as columns) as one (l_j, s_j, …) view per factor."""
-        return by_levels(shapes, v)
-
 
 def by_levels(shapes: Sequence[tuple[int, int]], v: Array) -> list[Array]:
     """Views of shape (l_j, s_j, …) of a vector (or matrix) over all coefficients, one per factor."""
@@ -111,13 +107,13 @@ def solve_at(gram: Gram, system: System, T: Sequence[Array], *, reml: bool) -> S
     V = factored.solve(R)
     inner = gram.XytXy - R.T @ V
     p, n = gram.p, gram.n
-    L_M = cholesky(inner[:p, :p], lower=True, check_finite=False) if p else np.empty((0, 0))
-    half = solve_triangular(L_M, inner[:p, p], lower=True, check_finite=False) if p else np.empty(0)
-    beta = solve_triangular(L_M.T, half, check_finite=False) if p else half
+    L_M = cholesky_lower(inner[:p, :p])
+    half = solve_lower(L_M, inner[:p, p])
+    beta = solve_lower_transposed(L_M, half)
     u = V[:, p] - V[:, :p] @ beta
     r2 = float(inner[p, p] - half @ half)
     nu = n - p if reml else n
-    logdet_M = 2.0 * float(np.log(np.diag(L_M)).sum())
+    logdet_M = 2.0 * float(np.log(L_M.diagonal()).sum())
     deviance = factored.logdet - gram.sum_log_weights + nu * (1.0 + np.log(2.0 * np.pi * r2 / nu))
     if reml:
         deviance += logdet_M + 2.0 * gram.basis.logdet_Rx
@@ -130,9 +126,10 @@ def inverse_sums(gram: Gram, at: Solution) -> list[Array]:
     """B_j: sums over levels of the diagonal blocks of A^-1 (ML) or of the u-part of C^-1 (REML)."""
     sums = [blocks.sum(axis=0) for blocks in at.factored.inverse_blocks()]
     if at.reml and gram.p:
-        P = solve_triangular(at.L_M, at.V_X.T, lower=True, check_finite=False).T
+        P = solve_lower(at.L_M, at.V_X.T).T
         for B, view in zip(sums, by_levels(gram.shapes, P), strict=True):
-            B += np.tensordot(view, view, axes=([0, 2], [0, 2]))
+            rows = view.transpose(1, 0, 2).reshape(len(B), -1)
+            B += rows @ rows.T
     return sums
 
 
@@ -161,11 +158,12 @@ def average_information(
     """
     U = by_levels(gram.shapes, at.u)
     D = np.zeros((gram.q, len(directions)))
+    views = by_levels(gram.shapes, D)
     for a, (factor, S) in enumerate(directions):
-        by_levels(gram.shapes, D[:, a])[factor][...] = U[factor] @ S
+        views[factor][:, :, a] = U[factor] @ S
     inner = D.T @ D - D.T @ at.factored.solve(D)
     if gram.p:
-        half = solve_triangular(at.L_M, at.V_X.T @ D, lower=True, check_finite=False)
+        half = solve_lower(at.L_M, at.V_X.T @ D)
         inner -= half.T @ half
     along = D.T @ at.u
     return 0.5 * (inner / at.s2 - np.outer(along, along) / (at.nu * at.s2**2))
@@ -173,5 +171,5 @@ def average_information(
 
 def fixed_covariance(at: Solution) -> Array:
     """s2 M^-1, internal coordinates."""
-    p = len(at.L_M)
-    return at.s2 * cho_solve((at.L_M, True), np.eye(p)) if p else np.empty((0, 0))
+    inverse = solve_lower(at.L_M, np.eye(len(at.L_M)))
+    return at.s2 * inverse.T @ inverse

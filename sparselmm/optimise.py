@@ -19,9 +19,10 @@ import numpy as np
 
 from sparselmm._types import Array
 from sparselmm.criterion import Solution
-from sparselmm.problem import Evaluation, Problem, theta_score
+from sparselmm.linalg import Spectrum
+from sparselmm.problem import Evaluation, Problem
 from sparselmm.start import level_information, moment_start
-from sparselmm.steps import Scale, expectation_maximisation, propose, relative_hessian, relative_size
+from sparselmm.steps import Scale, expectation_maximisation, propose, relative_size
 
 FLOOR = 1e-9  # pivot² of T, in units of the variance that one level's data can show
 SHORTER = 0.3  # of a step that raised the deviance
@@ -221,11 +222,15 @@ class _Run:
         step = new.theta - old.theta
         if relative_size(model, old.solution.T, step, self.scale) > LEARNING_RANGE:
             return
-        inverse = np.linalg.inv(model.jacobian(new.solution.T))
-        structured = inverse.T @ relative_hessian(model, new) @ inverse
-        change = theta_score(model, new.solution.T, new.E)
-        change -= theta_score(model, old.solution.T, old.E)
-        self.correction = rank_one_update(structured, self.correction, step, change)
+        inverse = np.linalg.inv(new.jacobian)
+        learned = rank_one_update(
+            new.hessian,
+            new.jacobian.T @ self.correction @ new.jacobian,
+            inverse @ step,
+            new.gradient - new.jacobian.T @ old.theta_score(),
+            new.hessian_spectrum,
+        )
+        self.correction = inverse.T @ learned @ inverse
 
     def finish(self, outcome: Outcome) -> Optimum:
         """Set pivots on the floor to zero and certify."""
@@ -241,9 +246,7 @@ class _Run:
             entry = Entry(theta, solution.deviance, np.nan, "boundary")
             self.log.append(entry)
             self.report(entry)
-        hessian = relative_hessian(model, at)
-        spread = np.sqrt(np.maximum(np.diag(hessian), 1e-300))
-        curvature = float(np.linalg.eigvalsh(hessian / np.outer(spread, spread))[0])
+        curvature = float(at.hessian_spectrum.values[0])
         norm = float(np.sqrt(2.0 * max(self.gain, 0.0)))
         passed = outcome.converged and curvature > -1e-6 and norm < 1e-3
         certificate = Certificate(self.gain, norm, curvature, tuple(map(int, low)), passed)
@@ -253,7 +256,9 @@ class _Run:
         return Optimum(theta, solution, outcome, certificate, tuple(self.log))
 
 
-def rank_one_update(structured: Array, correction: Array, step: Array, change: Array) -> Array:
+def rank_one_update(
+    structured: Array, correction: Array, step: Array, change: Array, shape: Spectrum
+) -> Array:
     """Symmetric rank-one update of the correction, forgotten where it would dominate.
 
     Parameters
@@ -261,16 +266,16 @@ def rank_one_update(structured: Array, correction: Array, step: Array, change: A
     structured, correction : ndarray, shape (m, m)
         The Hessian is taken to be their sum.
     step, change : ndarray, shape (m,)
-        Change of theta and of the score.
+        Change of the parameters and of the score.
+    shape : Spectrum
+        Of `structured`.
     """
     miss = change - (structured + correction) @ step
     along = miss @ step
-    if abs(along) < 1e-8 * np.linalg.norm(miss) * np.linalg.norm(step) or along == 0.0:
+    if along**2 <= 1e-16 * (miss @ miss) * (step @ step):
         return correction
-    updated = correction + np.outer(miss, miss) / along
-    scale = np.sqrt(np.maximum(np.diag(structured), 1e-300))
-    values, vectors = np.linalg.eigh(structured / np.outer(scale, scale))
-    whiten = vectors / np.sqrt(np.maximum(values, 1e-10)) / scale[:, None]
+    updated = correction + np.multiply.outer(miss, miss) / along
+    whiten = shape.vectors / np.sqrt(np.maximum(shape.values, 1e-10)) / shape.scale[:, None]
     share = np.linalg.eigvalsh(whiten.T @ updated @ whiten)
     within = CORRECTION_RANGE[0] < share[0] and share[-1] < CORRECTION_RANGE[1]
     return updated if within else np.zeros_like(correction)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -10,16 +11,19 @@ from sparselmm._types import Array
 from sparselmm.covariance.model import CovarianceModel
 from sparselmm.criterion import Solution, average_information, gradient_matrices, solve_at
 from sparselmm.gram import Gram
+from sparselmm.linalg import Spectrum, spectrum
 from sparselmm.systems.base import System
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Evaluation:
     """Value, score and information at one theta.
 
     Attributes
     ----------
+    model : CovarianceModel
     theta : ndarray, shape (n_theta,)
+        Internal coordinates.
     solution : Solution
     E : list of ndarray, shape (s_j, s_j)
         Score matrices.
@@ -29,6 +33,7 @@ class Evaluation:
         2 AI in relative coordinates.
     """
 
+    model: CovarianceModel
     theta: Array
     solution: Solution
     E: list[Array]
@@ -40,9 +45,39 @@ class Evaluation:
         """The criterion."""
         return self.solution.deviance
 
+    @cached_property
+    def information_spectrum(self) -> Spectrum:
+        """Spectrum of `information`."""
+        return spectrum(self.information)
+
+    @cached_property
+    def gradient(self) -> Array:
+        """Derivative with respect to kappa of `sparselmm.covariance.model`."""
+        return self.model.step_map.T @ self.score
+
+    @cached_property
+    def hessian(self) -> Array:
+        """Structured Hessian in kappa: N'(2 AI)N + M."""
+        N = self.model.step_map
+        return N.T @ self.information @ N + self.model.curvature(self.E)
+
+    @cached_property
+    def hessian_spectrum(self) -> Spectrum:
+        """Spectrum of `hessian`."""
+        return spectrum(self.hessian)
+
+    @cached_property
+    def jacobian(self) -> Array:
+        """d theta / d kappa."""
+        return self.model.jacobian(self.solution.T)
+
+    def theta_score(self) -> Array:
+        """d deviance / d theta; the pivots of T must not be zero."""
+        return np.linalg.solve(self.jacobian.T, self.gradient)
+
     def score_norm(self) -> float:
-        """Root of e'(2 AI)^-1 e."""
-        return float(np.sqrt(max(self.score @ solve_psd(self.information, self.score), 0.0)))
+        """Length of the score in standard errors: root of e'(2 AI)^-1 e."""
+        return float(np.sqrt(max(self.score @ self.information_spectrum.solve(self.score), 0.0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,36 +106,10 @@ class Problem:
         solution = self.solve(theta)
         E = gradient_matrices(self.gram, solution)
         information = 2.0 * average_information(self.gram, solution, self.model.directions)
-        return Evaluation(theta, solution, E, self.model.gradient(E), information)
+        return Evaluation(self.model, theta, solution, E, self.model.gradient(E), information)
 
     def score(self, theta: Array) -> Array:
-        """d deviance / d theta, exact."""
+        """d deviance / d theta, exact; the pivots of T must not be zero."""
         solution = self.solve(theta)
-        return theta_score(self.model, solution.T, gradient_matrices(self.gram, solution))
-
-
-def theta_score(model: CovarianceModel, T: tuple[Array, ...], E: list[Array]) -> Array:
-    """d d / d T = 2 T^-T E, read at theta's entries; T must be regular."""
-    out = np.empty(model.n_theta)
-    for part in model.parts:
-        slope = 2.0 * np.linalg.solve(model.block(T, part).T, model.block(E, part))
-        out[part.theta] = np.einsum("iab,ab->i", part.template.factor_basis, slope)
-    return out
-
-
-def solve_psd(H: Array, g: Array) -> Array:
-    """H^+ g for a positive semidefinite H, after scaling it to unit diagonal."""
-    scale = np.sqrt(np.maximum(np.diag(H), np.finfo(float).tiny))
-    values, vectors = np.linalg.eigh(H / np.outer(scale, scale))
-    keep = values > 1e-10
-    V = vectors[:, keep]
-    return V @ ((V.T @ (g / scale)) / values[keep]) / scale
-
-
-def is_definite(H: Array) -> bool:
-    """Whether H has no negative curvature beyond rounding, after scaling it to unit diagonal."""
-    diagonal = np.diag(H)
-    if (diagonal <= 0.0).any():
-        return False
-    scale = np.sqrt(diagonal)
-    return bool(np.linalg.eigvalsh(H / np.outer(scale, scale))[0] > -1e-8)
+        e = self.model.gradient(gradient_matrices(self.gram, solution))
+        return np.linalg.solve(self.model.jacobian(solution.T).T, self.model.step_map.T @ e)

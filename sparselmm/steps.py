@@ -15,10 +15,11 @@ import numpy as np
 
 from sparselmm._types import Array
 from sparselmm.covariance.model import CovarianceModel
-from sparselmm.problem import Evaluation, is_definite, solve_psd
+from sparselmm.linalg import cholesky_lower, solve_lower, spectrum
+from sparselmm.problem import Evaluation
 
 LARGEST_STEP = 2.0  # of T, relative to its own size plus the variance that one level can show
-LEAST_SHRINK = 0.1  # of a pivot (newton) or an eigenvalue of Sigma (covariance) in one step
+LEAST_SHRINK = 0.01  # of a pivot (newton) or an eigenvalue of Sigma (covariance) in one step
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,33 +64,29 @@ def propose(model: CovarianceModel, at: Evaluation, correction: Array, scale: Sc
     correction : ndarray, shape (n_theta, n_theta)
         What to add to the structured Hessian, in the coordinates of theta.
     """
-    J = model.jacobian(at.solution.T)
-    structured = relative_hessian(model, at)
-    for H in (structured + J.T @ correction @ J, structured):
-        if is_definite(H):
-            return _newton(model, at, H, J, scale)
+    if correction.any():
+        H = at.hessian + at.jacobian.T @ correction @ at.jacobian
+        shape = spectrum(H)
+        if shape.is_definite():
+            return _newton(model, at, H, -shape.solve(at.gradient), scale)
+    if at.hessian_spectrum.is_definite():
+        return _newton(model, at, at.hessian, -at.hessian_spectrum.solve(at.gradient), scale)
     return _covariance(model, at, scale)
 
 
-def relative_hessian(model: CovarianceModel, at: Evaluation) -> Array:
-    """N'(2 AI)N + M of `sparselmm.covariance.model`."""
-    N = model.step_map
-    return N.T @ at.information @ N + model.curvature(at.E)
-
-
-def _newton(model: CovarianceModel, at: Evaluation, H: Array, J: Array, scale: Scale) -> Step:
-    gradient = model.step_map.T @ at.score
-    kappa = -solve_psd(H, gradient)
-    move = J @ kappa
+def _newton(
+    model: CovarianceModel, at: Evaluation, H: Array, kappa: Array, scale: Scale
+) -> Step:
+    move = at.jacobian @ kappa
     move *= _within_reach(model, at.solution.T, move, scale)
-    least = np.maximum(scale.floor, LEAST_SHRINK**2 * at.theta)
+    least = np.maximum(scale.floor, LEAST_SHRINK * at.theta)
     theta = np.where(model.pivots, np.maximum(at.theta + move, least), at.theta + move)
-    taken = np.linalg.solve(J, theta - at.theta)
-    return Step(theta, "newton", float(-(gradient @ taken + 0.5 * taken @ H @ taken)))
+    taken = np.linalg.solve(at.jacobian, theta - at.theta)
+    return Step(theta, "newton", float(-(at.gradient @ taken + 0.5 * taken @ H @ taken)))
 
 
 def _covariance(model: CovarianceModel, at: Evaluation, scale: Scale) -> Step:
-    coordinates = -solve_psd(at.information, at.score)
+    coordinates = -at.information_spectrum.solve(at.score)
     theta = at.theta
     for _ in range(30):
         theta = _stretched(model, at.solution.T, coordinates)
@@ -120,8 +117,8 @@ def relative_size(model: CovarianceModel, T: tuple[Array, ...], move: Array, sca
     """Largest change of a factor, relative to itself plus what one level's data can show."""
     size = 0.0
     for t, noise, dT in zip(T, scale.noise, model.factors(move), strict=True):
-        relative = np.linalg.solve(np.linalg.cholesky(t @ t.T + noise), dT)
-        size = max(size, float(np.linalg.norm(relative)))
+        relative = solve_lower(cholesky_lower(t @ t.T + noise), dT)
+        size = max(size, float(np.sqrt((relative**2).sum())))
     return size
 
 

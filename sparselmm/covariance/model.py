@@ -95,7 +95,7 @@ class CovarianceModel:
         for part in self.parts:
             B = part.template.factor_basis
             EB = self.block(E, part) @ B
-            M[part.theta, part.theta] = 2.0 * np.einsum("iab,jab->ij", EB, B)
+            M[part.theta, part.theta] = 2.0 * EB.reshape(len(B), -1) @ B.reshape(len(B), -1).T
         return 0.5 * (M + M.T)
 
     def jacobian(self, T: Sequence[Array]) -> Array:
@@ -103,8 +103,7 @@ class CovarianceModel:
         J = np.zeros((self.n_theta, self.n_theta))
         for part in self.parts:
             moved = self.block(T, part) @ part.template.factor_basis
-            columns = [part.template.theta(block) for block in moved]
-            J[part.theta, part.theta] = np.column_stack(columns)
+            J[part.theta, part.theta] = part.template.theta(moved).T
         return J
 
     def relative_change(self, coordinates: Array) -> list[Array]:

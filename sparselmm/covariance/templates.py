@@ -38,17 +38,18 @@ class Template:
 
     def factor(self, theta: Array) -> Array:
         """T, shape (s, s), from this term's part of theta."""
-        return np.tensordot(theta, self.factor_basis, 1)
+        s = self.size
+        return (np.asarray(theta) @ self.factor_basis.reshape(-1, s * s)).reshape(s, s)
 
     def theta(self, T: Array) -> Array:
-        """The parameters read off a factor that has this template's form."""
-        norms = np.einsum("iab,iab->i", self.factor_basis, self.factor_basis)
-        return np.einsum("iab,ab->i", self.factor_basis, T) / norms
+        """The parameters read off factors that have this template's form, shape (..., m)."""
+        flat = self.factor_basis.reshape(self.n_theta, -1)
+        norm = self.size if self.name == "scalar" else 1
+        return T.reshape(*T.shape[:-2], -1) @ flat.T / norm
 
     def coordinates(self, symmetric: Array) -> Array:
         """Coordinates of a symmetric matrix (or a stack of them) in `symmetric_basis`."""
-        first = self.factor_basis if self.name != "scalar" else self.factor_basis / self.size
-        return np.einsum("iab,...ab->...i", first, symmetric)
+        return self.theta(symmetric)
 
     def diagonal(self) -> Array:
         """Mask over theta of the entries on the diagonal of T (those bounded below by zero)."""

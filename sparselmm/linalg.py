@@ -1,0 +1,63 @@
+"""LAPACK on small matrices without the cost of general-purpose wrappers (microseconds count in small fits)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg.lapack import dpotrf, dtrtrs
+
+from sparselmm._types import Array
+
+TINY = np.finfo(float).tiny
+
+
+def cholesky_lower(M: Array) -> Array:
+    """L with L L' = M; NaN where M is not positive definite."""
+    if not len(M):
+        return np.empty((0, 0))
+    L, info = dpotrf(M, lower=1, clean=1)
+    return L if info == 0 else np.full_like(M, np.nan)
+
+
+def solve_lower(L: Array, B: Array) -> Array:
+    """L^-1 B for lower triangular L."""
+    return dtrtrs(L, B, lower=1)[0] if len(L) else np.zeros_like(B)
+
+
+def solve_lower_transposed(L: Array, B: Array) -> Array:
+    """L^-T B for lower triangular L."""
+    return dtrtrs(L, B, lower=1, trans=1)[0] if len(L) else np.zeros_like(B)
+
+
+class Spectrum(NamedTuple):
+    """Eigenvalues and -vectors of a symmetric matrix scaled to unit diagonal.
+
+    Attributes
+    ----------
+    scale : ndarray, shape (m,)
+        Roots of the diagonal.
+    values : ndarray, shape (m,)
+        Increasing.
+    vectors : ndarray, shape (m, m)
+    """
+
+    scale: Array
+    values: Array
+    vectors: Array
+
+    def is_definite(self, tolerance: float = 1e-8) -> bool:
+        """Whether there is no negative curvature beyond rounding."""
+        return bool(self.values[0] > -tolerance)
+
+    def solve(self, g: Array, tolerance: float = 1e-10) -> Array:
+        """Minimum-norm solution of H x = g, in the scaled coordinates."""
+        inverse = np.where(self.values > tolerance, 1.0 / np.maximum(self.values, tolerance), 0.0)
+        return self.vectors @ (inverse * (self.vectors.T @ (g / self.scale))) / self.scale
+
+
+def spectrum(H: Array) -> Spectrum:
+    """Spectrum of a symmetric matrix after scaling its diagonal to ones (or minus ones)."""
+    scale = np.sqrt(np.maximum(np.abs(H.diagonal()), TINY))
+    values, vectors = np.linalg.eigh(H / scale / scale[:, None])
+    return Spectrum(scale, values, vectors)
