@@ -8,14 +8,13 @@ are already in elimination order, so that values never move between two factoris
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from scipy.sparse import csc_matrix
 
 from sparselmm._types import Array
-from sparselmm.errors import PathError
+from sparselmm.errors import MemoryRefusedError, PathError
 
 __all__ = ["ORDERINGS", "Symbolic", "analyse", "available", "columns", "factorise", "order"]
 
@@ -31,20 +30,29 @@ Install SuiteSparse, then the package:
     pip install "sparselmm[cholmod]"
 or choose another path with path="auto"."""
 
+_TOO_LARGE = """\
+CHOLMOD ran out of memory for the factor of a Schur complement of order {n:,}.
+Expected: a factor that stays sparse; this one fills in.
+Use path="auto", group rare levels, or fit on a machine with more memory."""
+
 
 def available() -> bool:
-    """Whether scikit-sparse can be found (its version is checked when it is first used).
+    """Whether scikit-sparse can be imported in a version that is understood here.
 
     Examples
     --------
     >>> isinstance(available(), bool)
     True
     """
-    return find_spec("sksparse") is not None
+    try:
+        _library()
+    except PathError:
+        return False
+    return True
 
 
 def _library() -> Any:
-    """The module ``sksparse.cholmod`` with the interface of 0.4."""
+    """The module ``sksparse.cholmod`` with the interface of 0.4, else the install commands."""
     try:
         from sksparse import cholmod
     except ImportError as error:
@@ -129,6 +137,8 @@ def factorise(symbolic: Symbolic, values: Array) -> tuple[Any | None, float]:
         factor = symbolic.factor.cholesky(matrix)
     except library.CholmodNotPositiveDefiniteError:
         return None, np.nan
+    except (library.CholmodOutOfMemoryError, library.CholmodTooLargeError) as error:
+        raise MemoryRefusedError(_TOO_LARGE.format(n=matrix.shape[0])) from error
     pivots = factor.D()
     # L D L' of a matrix that is not positive definite may exist.
     if not pivots.min(initial=np.inf) > 0.0:

@@ -240,6 +240,7 @@ def _symbolic_fill(pattern):
 
 def test_without_scikit_sparse_the_message_has_the_commands(rng, monkeypatch):
     monkeypatch.setitem(sys.modules, "sksparse", None)
+    assert not available()
     with pytest.raises(PathError, match="apt install libsuitesparse-dev") as error:
         make_sparse(random_leading(rng, SHAPES[0], 1))
     text = str(error.value)
@@ -253,5 +254,6 @@ def test_a_later_interface_is_named(monkeypatch):
     package.cholmod = types.ModuleType("sksparse.cholmod")
     monkeypatch.setitem(sys.modules, "sksparse", package)
     monkeypatch.setitem(sys.modules, "sksparse.cholmod", package.cholmod)
+    assert not available()
     with pytest.raises(PathError, match="interface of 0.5"):
         cholmod.order(np.array([0, 1]), np.array([0], np.int32), "amd")
