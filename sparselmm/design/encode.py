@@ -109,6 +109,8 @@ class FormulaicColumns:
     def _series(self, column: Column) -> pd.Series:
         learned = self.categories.get(column.name)
         if learned is None:
+            if column.kind == "category":
+                column.numbers("Predictor")
             return column.series()
         codes = match_levels(learned, column)
         if (codes < 0).any():

@@ -78,7 +78,7 @@ def readable(text: str) -> Iterator[None]:
                 f"The data do not fit `{text}`: {_first_sentence(error)}. "
                 "Give the variables the types and categories the model was fitted with."
             ) from None
-        except FormulaicError as error:
+        except (FormulaicError, SyntaxError) as error:
             raise FormulaError(
                 f"`{text}` cannot be evaluated: {_first_sentence(error)}. Columns, numpy as `np` "
                 "and formulaic's transforms can be used; compute anything else as a column first."

@@ -140,7 +140,7 @@ def _formulaic_terms(left: Predictor, formula: str, bar: Bar) -> tuple[bool, tup
 
     try:
         terms = list(Formula(left.text))
-    except FormulaicError as error:
+    except (FormulaicError, SyntaxError) as error:
         message = f"The left side of the bar cannot be read: {str(error).splitlines()[0]}"
         raise FormulaError(pointed(message, formula, bar.start, bar.stop)) from None
     texts = [":".join(_factor_text(factor) for factor in term.factors) for term in terms]
