@@ -51,7 +51,7 @@ class RandomTerm:
         return self.start + len(self.columns)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Factor:
     """One grouping factor with the columns of all terms that live on it.
 
@@ -70,7 +70,7 @@ class Factor:
     n_levels: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Design:
     """The rows of a model; missing values and rows of weight zero are already gone.
 
@@ -98,7 +98,7 @@ class Design:
         return len(self.y)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class NewDesign:
     """New data in the columns of a fitted model.
 

@@ -20,7 +20,7 @@ _FILL = {"f": np.nan, "i": 0, "u": 0, "b": False}
 _SORTABLE = ("string", "empty", "date", "datetime", "datetime64", "time", "bytes")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Column:
     """One variable.
 

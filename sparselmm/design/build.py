@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,10 +96,7 @@ def build_design(
         weights_name=weights if isinstance(weights, str) else None,
         offset_name=offset if isinstance(offset, str) else None,
     )
-    summands = [evaluate(e.text, _some(columns, e.variables), rows.n) for e in offsets]
-    if shift is not None:
-        summands.append(shift.take(rows.kept).numbers("Offset"))
-    total = np.sum(summands, axis=0) if summands else None
+    total = _offset(offsets, columns, shift, rows)
     return spec, Design(y, X, random.factors, kept_weights, total)
 
 
@@ -160,6 +157,16 @@ def _response(
     return y
 
 
+def _offset(
+    offsets: Collection[Expression], columns: Mapping[str, Column], shift: Column | None, rows: Rows
+) -> Array | None:
+    """Sum of the ``offset()`` terms and the argument."""
+    summands = [evaluate(e.text, _some(columns, e.variables), rows.n) for e in offsets]
+    if shift is not None:
+        summands.append(shift.take(rows.kept).numbers("Offset"))
+    return np.sum(summands, axis=0) if summands else None
+
+
 class _Matrices:
     """Matrices of sums, made once per sum: ``y ~ x + (x | g) + (x | h)`` makes one."""
 
@@ -216,5 +223,5 @@ def _code_groupings(
     return found
 
 
-def _some(columns: Mapping[str, Column], names: Sequence[str] | Collection[str]) -> dict:
+def _some(columns: Mapping[str, Column], names: Collection[str]) -> dict[str, Column]:
     return {name: columns[name] for name in names}

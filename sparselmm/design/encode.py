@@ -64,7 +64,7 @@ class PlainColumns:
         return X
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FormulaicColumns:
     """Columns by formulaic, with everything it learned from the first rows.
 

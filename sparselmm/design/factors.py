@@ -21,7 +21,7 @@ from sparselmm.data import Column
 from sparselmm.errors import DataError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Levels:
     """What was learned about one grouping factor.
 

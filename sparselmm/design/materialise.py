@@ -13,6 +13,7 @@ import pandas as pd
 from sparselmm._types import Array
 from sparselmm.design.contrasts import contrast
 from sparselmm.errors import DataError, FormulaError
+from sparselmm.formula.tokens import syntax_message
 
 if TYPE_CHECKING:
     from formulaic import ModelSpec
@@ -67,7 +68,12 @@ def materialise(
 @contextmanager
 def readable(text: str) -> Iterator[None]:
     """Turn what formulaic raises about a sum into our errors."""
-    from formulaic.errors import DataMismatchWarning, FactorEncodingError, FormulaicError
+    from formulaic.errors import (
+        DataMismatchWarning,
+        FactorEncodingError,
+        FormulaicError,
+        FormulaSyntaxError,
+    )
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", DataMismatchWarning)
@@ -78,6 +84,8 @@ def readable(text: str) -> Iterator[None]:
                 f"The data do not fit `{text}`: {_first_sentence(error)}. "
                 "Give the variables the types and categories the model was fitted with."
             ) from None
+        except FormulaSyntaxError as error:
+            raise FormulaError(syntax_message(error)) from None
         except (FormulaicError, SyntaxError) as error:
             raise FormulaError(
                 f"`{text}` cannot be evaluated: {_first_sentence(error)}. Columns, numpy as `np` "

@@ -26,7 +26,7 @@ class Expression:
     variables: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class DesignSpec:
     """Names of everything in a design, and the encoders for new data. Holds no rows.
 

@@ -12,6 +12,7 @@ _OPERATOR = re.compile(r"\|\||\*\*|\S")
 _PLAIN_TOKEN = re.compile(r"[\w.]+|\|\||\*\*|[-+~|*:/^()]")
 _PLAIN_FORMULA = re.compile(r"[\w.\s()+\-~|*:/^]*")
 _CALL = re.compile(r"[\w.]\(")
+_MARKED = re.compile(r"(.*)\u29db(?:\x1b\[[\d;]*m)?(.*?)(?:\x1b\[0m)?\u29da(.*)", re.DOTALL)
 _CLOSING = {"`": "`", "{": "}", "%": "%"}
 
 
@@ -45,6 +46,17 @@ def source(formula: str, tokens: Sequence[Token]) -> str:
     return " ".join(formula[tokens[0].start : tokens[-1].stop].split())
 
 
+def syntax_message(error: Exception) -> str:
+    """What formulaic says about a formula, with carets in place of its markers."""
+    reason, _, source_text = str(error).partition("\n\n")
+    message = f"The formula cannot be read: {reason}"
+    match = _MARKED.fullmatch(source_text)
+    if match is None:
+        return message
+    before, inside, after = match.groups()
+    return pointed(message, before + inside + after, len(before), len(before + inside))
+
+
 def _plain_token(match: re.Match[str]) -> Token:
     text = match.group()
     if text in "()":
@@ -65,10 +77,7 @@ def _formulaic(formula: str) -> Iterator[list[Token]]:
             start, last = token.source_loc
             yield _split(token.token, str(token.kind.value), start or 0, last or 0, formula)  # type: ignore[union-attr]
     except FormulaSyntaxError as error:
-        reason = str(error).splitlines()[0]
-        raise FormulaError(
-            pointed(f"The formula cannot be split into terms: {reason}", formula, len(formula))
-        ) from None
+        raise FormulaError(syntax_message(error)) from None
 
 
 def _split(text: str, kind: str, start: int, last: int, formula: str) -> list[Token]:

@@ -90,8 +90,8 @@ MESSAGES = [
     (
         {"terms": [("1 | g", "g", ["a"], "scalar", np.arange(6))]},
         (
-            "g has shape (6,), expected (60,), one value per row of the data; pass a column name or "
-            "an array of that length."
+            "g has shape (6,), expected (60,), one value per row of the data; pass a column name "
+            "or an array of that length."
         ),
     ),
     (

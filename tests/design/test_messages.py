@@ -86,6 +86,11 @@ MESSAGES = [
         ),
     ),
     (
+        "y ~ x z + f + (1 | g)",
+        FormulaError,
+        ("The formula cannot be read: Missing operator between `x` and `z`.\n    x z + f\n    ^^^"),
+    ),
+    (
         "y ~ {x +} + (1 | g)",
         FormulaError,
         (

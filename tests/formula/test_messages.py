@@ -182,9 +182,14 @@ def test_message_and_position(formula, message, carets):
     assert str(caught.value).split("\n") == [message, f"    {formula}", f"    {carets}"]
 
 
-def test_open_quote():
-    with pytest.raises(FormulaError, match="cannot be split into terms"):
-        parse_formula("y ~ `x + (1 | g)")
+def test_formulaics_own_syntax_errors_get_carets_too():
+    with pytest.raises(FormulaError) as caught:
+        parse_formula("y ~ z + log(x + (1 | g)")
+    assert str(caught.value).split("\n") == [
+        "The formula cannot be read: Formula ended before quote context was closed. Expected: )",
+        "    y ~ z + log(x + (1 | g)",
+        "            ^^^^^^^^^^^^^^^",
+    ]
 
 
 @pytest.mark.parametrize("formula", [3, None, ("y",)])
