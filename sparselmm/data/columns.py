@@ -127,6 +127,11 @@ def from_pandas(series: pd.Series, name: str) -> Column:
         return from_codes(series.cat.codes.to_numpy(), series.cat.categories, name)
     if pd.api.types.is_bool_dtype(dtype):
         return _nullable(series, "boolean", np.dtype(bool), name)
+    if getattr(dtype, "kind", "") == "c":
+        raise DataError(
+            f"'{name}' holds complex numbers, real numbers are expected; take the real part or "
+            "the modulus first."
+        )
     if pd.api.types.is_numeric_dtype(dtype):
         return _nullable(series, "number", _numpy_dtype(dtype), name)
     if pd.api.types.is_datetime64_any_dtype(dtype) or pd.api.types.is_timedelta64_dtype(dtype):

@@ -116,6 +116,8 @@ def _pandas_table(data: pd.DataFrame) -> Table:
 
 
 def _mapping_table(data: Mapping[str, Any]) -> Table:
+    if not data:
+        raise DataError("The data are an empty mapping, expected columns by name; fill it.")
     lengths = {name: np.shape(values)[:1] for name, values in data.items()}
     if len(set(lengths.values())) != 1 or () in lengths.values():
         found = ", ".join(f"'{name}' {shape}" for name, shape in list(lengths.items())[:6])

@@ -88,12 +88,12 @@ def readable(text: str) -> Iterator[None]:
             raise FormulaError(syntax_message(error)) from None
         except (FormulaicError, SyntaxError) as error:
             raise FormulaError(
-                f"`{text}` cannot be evaluated: {_first_sentence(error)}. Columns, numpy as `np` "
+                f"`{text}` cannot be evaluated: {_first_line(error)}. Columns, numpy as `np` "
                 "and formulaic's transforms can be used; compute anything else as a column first."
             ) from error
         except (TypeError, ValueError) as error:
             raise DataError(
-                f"`{text}` cannot be evaluated with these data: {_first_sentence(error)}. "
+                f"`{text}` cannot be evaluated with these data: {_first_line(error)}. "
                 "Check the types of its variables."
             ) from error
 
@@ -124,7 +124,11 @@ def listed(values: Any) -> str:
 
 
 def _first_sentence(error: BaseException) -> str:
-    return str(error).splitlines()[0].split(". ")[0].rstrip(".")
+    return _first_line(error).split(". ")[0]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _dense(matrix: Any, n: int) -> Array:

@@ -212,6 +212,19 @@ class TestMessages:
             lambda: array_column([1, 2], "weights", 3),
         )
 
+    def test_empty_mapping(self):
+        self.check(
+            "The data are an empty mapping, expected columns by name; fill it.",
+            lambda: open_table({}),
+        )
+
+    def test_complex_numbers(self):
+        self.check(
+            "'x' holds complex numbers, real numbers are expected; take the real part or the "
+            "modulus first.",
+            lambda: open_table({"x": np.array([1j, 2])}).column("x"),
+        )
+
     def test_duplicate_names(self):
         frame = pd.DataFrame([[1, 2]], columns=["x", "x"])
         self.check(

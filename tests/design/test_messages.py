@@ -108,6 +108,11 @@ def test_message(frame, formula, kind, message):
     assert str(caught.value) == message
 
 
+def test_reasons_of_formulaic_are_passed_on(frame):
+    with pytest.raises(FormulaError, match=r"`bs\(f, df=4\)` cannot be evaluated: .*ValueError"):
+        build_design("y ~ bs(f, df=4) + (1 | g)", frame)
+
+
 def fails(message, *args, **kwargs):
     with pytest.raises(DataError) as caught:
         build_design(*args, **kwargs)
