@@ -19,8 +19,12 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from sparselmm._types import Array
+from sparselmm.linalg import TINY, cholesky_lower
 
-RANK_TOLERANCE = 1e-7  # a column is dropped when less than this share of its length is left: R's `qr`
+RANK_TOLERANCE = (
+    1e-7  # a column is dropped when less than this share of its length is left: R's `qr`
+)
+WELL_CONDITIONED = 1e-2  # smallest pivot for which cross-products keep enough digits
 CHUNK = 65_536
 
 
@@ -109,13 +113,20 @@ def independent_columns(R: Array, tolerance: float = RANK_TOLERANCE) -> Array:
 
 
 def triangular_factor(M: Array, root_weights: Array | None = None) -> Array:
-    """R of the QR decomposition of a tall matrix, in chunks of rows; shape (<= p, p)."""
+    """R with R'R = M'WM for a tall matrix M, upper triangular, shape (<= p, p).
+
+    By the Cholesky factor of the cross-products where they are well conditioned, else by QR in chunks of rows.
+    """
+    if root_weights is not None:
+        M = M * root_weights[:, None]
+    products = M.T @ M
+    lengths = np.sqrt(np.maximum(products.diagonal(), TINY))
+    L = cholesky_lower(products / lengths / lengths[:, None])
+    if L.diagonal().min(initial=1.0) > WELL_CONDITIONED:
+        return L.T * lengths
     R = np.empty((0, M.shape[1]))
     for start in range(0, len(M), CHUNK):
-        chunk = M[start : start + CHUNK]
-        if root_weights is not None:
-            chunk = chunk * root_weights[start : start + CHUNK, None]
-        R = np.linalg.qr(np.vstack([R, chunk]), mode="r")
+        R = np.linalg.qr(np.vstack([R, M[start : start + CHUNK]]), mode="r")
     return R
 
 

@@ -26,9 +26,10 @@ import numpy as np
 
 from sparselmm._types import Array
 from sparselmm.gram import Gram
-from sparselmm.kernels.blockchol import apply_transpose
+from sparselmm.kernels.blockchol import level_kernels
 from sparselmm.linalg import cholesky_lower, solve_lower, solve_lower_transposed
 from sparselmm.systems.base import Factored, System
+from sparselmm.threads import over_range
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,10 @@ def by_levels(shapes: Sequence[tuple[int, int]], v: Array) -> list[Array]:
 
 def scaled_products(gram: Gram, T: Sequence[Array]) -> Array:
     """Lambda'Z'W[X y], shape (q, p + 1)."""
-    pieces = [apply_transpose(t, block) for t, block in zip(T, gram.ZtXy, strict=True)]
-    return np.concatenate([piece.reshape(-1, gram.p + 1) for piece in pieces])
+    R = np.empty((gram.q, gram.p + 1))
+    for t, block, out in zip(T, gram.ZtXy, by_levels(gram.shapes, R), strict=True):
+        over_range(level_kernels(len(t)).apply_transpose, len(block), t, block, out)
+    return R
 
 
 def solve_at(gram: Gram, system: System, T: Sequence[Array], *, reml: bool) -> Solution:
@@ -126,10 +129,12 @@ def inverse_sums(gram: Gram, at: Solution) -> list[Array]:
     """B_j: sums over levels of the diagonal blocks of A^-1 (ML) or of the u-part of C^-1 (REML)."""
     sums = [blocks.sum(axis=0) for blocks in at.factored.inverse_blocks()]
     if at.reml and gram.p:
-        P = solve_lower(at.L_M, at.V_X.T).T
-        for B, view in zip(sums, by_levels(gram.shapes, P), strict=True):
-            rows = view.transpose(1, 0, 2).reshape(len(B), -1)
-            B += rows @ rows.T
+        M_inverse = fixed_covariance(at) / at.s2
+        for B, view in zip(sums, by_levels(gram.shapes, at.V_X), strict=True):
+            s, p = view.shape[1:]
+            rows = view.reshape(-1, s * p)
+            products = (rows.T @ rows).reshape(s, p, s, p)
+            B += np.einsum("apbr,pr->ab", products, M_inverse)
     return sums
 
 
@@ -142,9 +147,7 @@ def gradient_matrices(gram: Gram, at: Solution) -> list[Array]:
     return matrices
 
 
-def average_information(
-    gram: Gram, at: Solution, directions: Sequence[tuple[int, Array]]
-) -> Array:
+def average_information(gram: Gram, at: Solution, directions: Sequence[tuple[int, Array]]) -> Array:
     """Average information in the given relative directions; the Hessian of d is about twice it.
 
     Parameters
@@ -156,11 +159,14 @@ def average_information(
     -------
     ndarray, shape (m, m)
     """
-    U = by_levels(gram.shapes, at.u)
     D = np.zeros((gram.q, len(directions)))
-    views = by_levels(gram.shapes, D)
-    for a, (factor, S) in enumerate(directions):
-        views[factor][:, :, a] = U[factor] @ S
+    views = zip(by_levels(gram.shapes, at.u), by_levels(gram.shapes, D), strict=True)
+    for factor, (U, view) in enumerate(views):
+        own = [a for a, (j, _) in enumerate(directions) if j == factor]
+        stack = np.stack([directions[a][1] for a in own], axis=2)
+        moved = (U @ stack.reshape(U.shape[1], -1)).reshape(*U.shape, len(own))
+        adjacent = own[-1] - own[0] + 1 == len(own)
+        view[:, :, slice(own[0], own[-1] + 1) if adjacent else own] = moved
     inner = D.T @ D - D.T @ at.factored.solve(D)
     if gram.p:
         half = solve_lower(at.L_M, at.V_X.T @ D)

@@ -6,24 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from sparselmm._types import Array
 from sparselmm.covariance.model import CovarianceModel, covariance_model
 from sparselmm.criterion import Solution, by_levels, fixed_covariance
 from sparselmm.gram import Gram
-from sparselmm.machine import limited_threads, thread_count
 from sparselmm.optimise import Entry, Optimum, minimise
 from sparselmm.options import Options
 from sparselmm.problem import Problem
 from sparselmm.systems.base import Factored, System
 from sparselmm.systems.choose import Choice, choose
+from sparselmm.threads import limited_threads, thread_count
 
 if TYPE_CHECKING:
     from sparselmm.design import Design, DesignSpec
 
 LARGE = 2e10  # operations per evaluation from which on the tolerance is looser
-TOLERANCE, TOLERANCE_LARGE = 1e-12, 1e-7
+TOLERANCE, TOLERANCE_LARGE = 1e-9, 4e-7
 
 
 @dataclass(frozen=True)
@@ -200,14 +198,14 @@ def fit(
     if start is not None:
         T = [basis.internal_factor(j, t) for j, t in enumerate(model.factors(start))]
         internal = model.theta(T)
-    tolerance = options.tolerance
-    if tolerance is None:
-        tolerance = TOLERANCE_LARGE if prepared.choice.cost.flops > LARGE else TOLERANCE
+    large = prepared.choice.cost.flops > LARGE
+    tolerance = options.tolerance or (TOLERANCE_LARGE if large else TOLERANCE)
     with limited_threads(prepared.threads(options)):
         optimum = minimise(
             prepared.problem(reml=reml),
             internal,
             tolerance=tolerance,
+            closing=not large,
             max_evaluations=options.max_evaluations,
             report=report,
         )
@@ -230,5 +228,3 @@ def describe_fit(prepared: Prepared, optimum: Optimum, *, reml: bool, options: O
         sigma2=solution.s2,
         deviance=solution.deviance,
     )
-
-

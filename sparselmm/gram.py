@@ -167,7 +167,8 @@ def learn_basis(design: Design, terms: tuple[RandomTerm, ...]) -> Basis:
     for j, factor in enumerate(design.factors):
         own = sorted((t for t in terms if t.factor == j), key=lambda term: term.start)
         blocks = [
-            term_basis(factor.Q[:, t.start : t.start + len(t.columns)], t.template, root) for t in own
+            term_basis(factor.Q[:, t.start : t.start + len(t.columns)], t.template, root)
+            for t in own
         ]
         Rq.append(block_diagonal(blocks))
     return Basis(kept, Rx, beta0, tuple(Rq))

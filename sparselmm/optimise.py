@@ -22,10 +22,11 @@ from sparselmm.criterion import Solution
 from sparselmm.linalg import Spectrum
 from sparselmm.problem import Evaluation, Problem
 from sparselmm.start import level_information, moment_start
-from sparselmm.steps import Scale, expectation_maximisation, propose, relative_size
+from sparselmm.steps import Scale, Step, expectation_maximisation, propose, relative_size
 
 FLOOR = 1e-9  # pivot² of T, in units of the variance that one level's data can show
 SHORTER = 0.3  # of a step that raised the deviance
+LARGEST_SCORE = 1e-3  # in standard errors, that a certificate lets pass
 ROUNDING = 1e-13  # relative error of a deviance
 LEARNING_RANGE = 0.3  # relative change of T over which two scores still tell about the Hessian
 CORRECTION_RANGE = (-0.7, 1.5)  # of the correction, relative to the structured Hessian
@@ -136,7 +137,8 @@ def minimise(
     problem: Problem,
     start: Array | None = None,
     *,
-    tolerance: float = 1e-10,
+    tolerance: float = 1e-8,
+    closing: bool = True,
     max_evaluations: int = 200,
     report: Callable[[Entry], None] = lambda entry: None,
 ) -> Optimum:
@@ -149,6 +151,9 @@ def minimise(
         Internal coordinates; from moments when not given.
     tolerance : float
         Stop when a step promises to lower the deviance by less.
+    closing : bool
+        Whether to take that last step too, with the estimates but without the score there. Convergence is
+        superlinear, so it leaves an error far below what the certificate shows.
     max_evaluations : int
     report : callable
         Called with every log entry.
@@ -164,7 +169,7 @@ def minimise(
         if run.best is None:
             raise
         outcome = Outcome.INTERRUPTED
-    return run.finish(outcome)
+    return run.finish(outcome, closing=closing and outcome is Outcome.CONVERGED)
 
 
 class _Run:
@@ -176,20 +181,19 @@ class _Run:
         self.correction = np.zeros((m, m))
         self.log: list[Entry] = []
         self.best: Evaluation | None = None
-        self.gain = np.inf
+        self.next: Step | None = None
 
     def descend(self, theta: Array, tolerance: float, max_evaluations: int) -> Outcome:
         at = self.best = self.evaluate(theta, "start")
         while True:
-            step = propose(self.problem.model, at, self.correction, self.scale)
-            self.gain = step.gain
+            step = self.next = propose(self.problem.model, at, self.correction, self.scale)
             if step.gain <= tolerance:
                 return Outcome.CONVERGED
             if len(self.log) >= max_evaluations:
                 return Outcome.MAX_EVALUATIONS
             new = self.improve(at, step.theta, step.kind)
             if new is None:
-                return Outcome.CONVERGED if self.gain <= self.noise(at) else Outcome.STALLED
+                return Outcome.CONVERGED if step.gain <= self.noise(at) else Outcome.STALLED
             self.learn(at, new)
             at = self.best = new
 
@@ -208,9 +212,12 @@ class _Run:
     def evaluate(self, theta: Array, step: str) -> Evaluation:
         new = self.problem.evaluate(theta)
         entry = Entry(theta, new.deviance, new.score_norm(), step)
+        self.record(entry)
+        return new
+
+    def record(self, entry: Entry) -> None:
         self.log.append(entry)
         self.report(entry)
-        return new
 
     def noise(self, at: Evaluation) -> float:
         """Rounding error of a deviance."""
@@ -232,28 +239,37 @@ class _Run:
         )
         self.correction = inverse.T @ learned @ inverse
 
-    def finish(self, outcome: Outcome) -> Optimum:
-        """Set pivots on the floor to zero and certify."""
+    def finish(self, outcome: Outcome, *, closing: bool) -> Optimum:
+        """Take the closing step, set pivots on the floor to zero, certify."""
         at, model = self.best, self.problem.model
         assert at is not None
-        floor = self.scale.floor
-        low = np.flatnonzero(model.pivots & (at.theta <= 2.0 * floor))
-        theta, solution = at.theta, at.solution
-        if len(low):
-            theta = at.theta.copy()
-            theta[low] = 0.0
-            solution = self.problem.solve(theta)
-            entry = Entry(theta, solution.deviance, np.nan, "boundary")
-            self.log.append(entry)
-            self.report(entry)
-        curvature = float(at.hessian_spectrum.values[0])
-        norm = float(np.sqrt(2.0 * max(self.gain, 0.0)))
-        passed = outcome.converged and curvature > -1e-6 and norm < 1e-3
-        certificate = Certificate(self.gain, norm, curvature, tuple(map(int, low)), passed)
+        theta = self.next.theta if closing and self.next is not None else at.theta
+        low = model.pivots & (theta <= 2.0 * self.scale.floor)
+        theta = np.where(low, 0.0, theta)
+        solution = at.solution
+        if (theta != at.theta).any():
+            closed = self.problem.solve(theta)
+            self.record(
+                Entry(theta, closed.deviance, np.nan, "boundary" if low.any() else "closing")
+            )
+            if closed.deviance <= at.deviance + self.noise(at):
+                solution = closed
+            else:
+                theta = at.theta
+        certificate = certify(at, self.next, np.flatnonzero(low))
         if outcome.converged:
-            outcome = Outcome.SINGULAR if is_singular(model, theta, self.scale) else Outcome.CONVERGED
-            outcome = outcome if passed else Outcome.STALLED
+            outcome = Outcome.SINGULAR if low.any() else Outcome.CONVERGED
+            outcome = outcome if certificate.passed else Outcome.STALLED
         return Optimum(theta, solution, outcome, certificate, tuple(self.log))
+
+
+def certify(at: Evaluation, step: Step | None, low: Array) -> Certificate:
+    """What the last evaluation says about the optimum."""
+    gain = np.inf if step is None else step.gain
+    curvature = float(at.hessian_spectrum.values[0])
+    norm = float(np.sqrt(2.0 * max(gain, 0.0)))
+    passed = curvature > -1e-6 and norm < LARGEST_SCORE
+    return Certificate(gain, norm, curvature, tuple(map(int, low)), passed)
 
 
 def rank_one_update(
@@ -279,8 +295,3 @@ def rank_one_update(
     share = np.linalg.eigvalsh(whiten.T @ updated @ whiten)
     within = CORRECTION_RANGE[0] < share[0] and share[-1] < CORRECTION_RANGE[1]
     return updated if within else np.zeros_like(correction)
-
-
-def is_singular(model, theta: Array, scale: Scale, tolerance: float = 1e-4) -> bool:
-    """Whether some term's covariance matrix is (nearly) singular, in units of the noise or of itself."""
-    return bool((theta[model.pivots] <= 0.0).any())

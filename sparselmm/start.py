@@ -15,7 +15,9 @@ from sparselmm._types import Array
 from sparselmm.covariance.model import CovarianceModel
 from sparselmm.gram import Gram
 
-SMALLEST_SHARE = 0.1  # of the variance at which a component begins to show: 1 / (mean information per level)
+SMALLEST_SHARE = (
+    0.1  # of the variance at which a component begins to show: 1 / (mean information per level)
+)
 
 
 def level_information(gram: Gram) -> list[Array]:

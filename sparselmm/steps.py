@@ -74,9 +74,7 @@ def propose(model: CovarianceModel, at: Evaluation, correction: Array, scale: Sc
     return _covariance(model, at, scale)
 
 
-def _newton(
-    model: CovarianceModel, at: Evaluation, H: Array, kappa: Array, scale: Scale
-) -> Step:
+def _newton(model: CovarianceModel, at: Evaluation, H: Array, kappa: Array, scale: Scale) -> Step:
     move = at.jacobian @ kappa
     move *= _within_reach(model, at.solution.T, move, scale)
     least = np.maximum(scale.floor, LEAST_SHRINK * at.theta)

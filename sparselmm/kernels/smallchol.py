@@ -1,20 +1,20 @@
 """Many small dense symmetric positive definite systems at once, held flat (see `scatter`).
 
-The squares hold lower triangles; component c has order `order[c]` and starts at `start[c]` of the flat array,
-its rows are `first[c]` … `first[c] + order[c] - 1` of the right-hand sides.
+The squares hold lower triangles; component c has order `order[c]`, starts at `start[c]` of the flat array, and
+its rows are `first[c]` … `first[c] + order[c] - 1` of the right-hand sides. Every kernel works on the components
+``begin`` to ``end``.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def factor_components(S, start, order):
-    """Cholesky factors in place of the lower triangles of S; returns log|S_c|, shape (components,)."""
-    logdets = np.empty(len(start))
-    for c in prange(len(start)):
+@njit(cache=True, nogil=True)
+def factor_components(begin, end, start, order, S, logdets):
+    """Cholesky factors in place of the lower triangles of S; log|S_c| in logdets (components,)."""
+    for c in range(begin, end):
         m = order[c]
         L = S[start[c] : start[c] + m * m].reshape(m, m)
         total = 0.0
@@ -29,17 +29,15 @@ def factor_components(S, start, order):
                 else:
                     L[i, j] = inner / L[j, j]
         logdets[c] = 2.0 * total
-    return logdets
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def solve_components(L, start, order, first, R):
-    """S^-1 R; R has shape (n_S, m) with the rows of a component next to each other."""
-    out = R.copy()
-    for c in prange(len(start)):
+@njit(cache=True, nogil=True)
+def solve_components(begin, end, L, start, order, first, R):
+    """S^-1 R in place of R (n_S, m); the rows of a component lie next to each other."""
+    for c in range(begin, end):
         m = order[c]
         block = L[start[c] : start[c] + m * m].reshape(m, m)
-        x = out[first[c] : first[c] + m]
+        x = R[first[c] : first[c] + m]
         for col in range(R.shape[1]):
             for i in range(m):
                 for k in range(i):
@@ -49,14 +47,12 @@ def solve_components(L, start, order, first, R):
                 for k in range(i + 1, m):
                     x[i, col] -= block[k, i] * x[k, col]
                 x[i, col] /= block[i, i]
-    return out
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def invert_components(L, start, order):
-    """Lower triangles of S^-1 (the upper ones mirror them), from the Cholesky factors."""
-    out = np.zeros_like(L)
-    for c in prange(len(start)):
+@njit(cache=True, nogil=True)
+def invert_components(begin, end, L, start, order, out):
+    """Lower triangles of S^-1 (the upper ones mirror them), from the Cholesky factors, in out."""
+    for c in range(begin, end):
         m = order[c]
         block = L[start[c] : start[c] + m * m].reshape(m, m)
         inverse = out[start[c] : start[c] + m * m].reshape(m, m)
@@ -74,4 +70,3 @@ def invert_components(L, start, order):
         for i in range(m):
             for j in range(i):
                 inverse[j, i] = inverse[i, j]
-    return out

@@ -14,8 +14,9 @@ from typing import Protocol
 import numpy as np
 
 from sparselmm._types import Array
-from sparselmm.kernels import blockchol
+from sparselmm.kernels.blockchol import level_kernels
 from sparselmm.systems.leading import Leading
+from sparselmm.threads import over_range
 
 
 class SchurFactor(Protocol):
@@ -83,17 +84,17 @@ class Factored:
 
     def solve(self, R: Array) -> Array:
         """A^-1 R for R of shape (q, m)."""
-        lead = self.leading
-        R1, R2 = split(lead, R)
-        W = blockchol.forward_levels(self.L11, R1)
-        X2 = R2
+        lead, kernels = self.leading, level_kernels(self.L11.shape[1])
+        levels = len(self.L11)
+        R1, X2 = split(lead, R)
+        W = np.empty(R1.shape)
+        over_range(kernels.forward, levels, self.L11, R1, W)
         if lead.n_S:
-            reduced = blockchol.subtract_partners(
-                lead.colptr, lead.rows, lead.positions, self.G, W, R2
-            )
-            X2 = self.schur.solve(reduced)
-        X1 = blockchol.backward_levels(self.L11, lead.indptr, lead.cols, self.G, W, X2)
-        return join(lead, X1, X2)
+            view = (lead.colptr, lead.rows, lead.positions)
+            over_range(kernels.subtract_partners, lead.n_S, *view, self.G, W, X2)
+            X2 = self.schur.solve(X2)
+        over_range(kernels.backward, levels, self.L11, lead.indptr, lead.cols, self.G, X2, W)
+        return join(lead, W, X2)
 
     def inverse_blocks(self) -> tuple[Array, ...]:
         """Diagonal blocks of A^-1 of every factor, shape (l_j, s_j, s_j)."""
@@ -105,7 +106,8 @@ class Factored:
             forms = inverse.partner_forms()
         else:
             forms = np.zeros_like(lead.D)
-        blocks[lead.index] = blockchol.invert_levels(self.L11, forms)
+        over_range(level_kernels(forms.shape[1]).invert, len(forms), self.L11, forms)
+        blocks[lead.index] = forms
         return tuple(blocks[j] for j in sorted(blocks))
 
 
@@ -133,11 +135,14 @@ class System:
         lead = self.leading
         T1 = np.ascontiguousarray(T[lead.index])
         T_rest = [np.ascontiguousarray(T[j]) for j in lead.rest]
-        L11, logdets = blockchol.factor_levels(lead.D, T1)
+        kernels, levels = level_kernels(len(T1)), len(lead.D)
+        L11, logdets = np.empty(lead.D.shape), np.empty(levels)
+        over_range(kernels.factor, levels, lead.D, T1, L11, logdets)
         logdet = float(logdets.sum())
         if not lead.n_S:
             return Factored(logdet, lead, L11, np.empty((0, len(T1))), NO_SCHUR)
-        G = blockchol.scale_panel(L11, T1, lead.indptr, lead.panel(T_rest))
+        G = np.empty((len(lead.cols), len(T1)))
+        over_range(kernels.scale_panel, levels, L11, T1, lead.indptr, lead.panel(T_rest), G)
         schur = self.store.factor(G, lead.A22(T_rest))
         return Factored(logdet + schur.logdet, lead, L11, G, schur)
 
@@ -178,4 +183,6 @@ def join(lead: Leading, first: Array, rest: Array) -> Array:
 
 def _leading_start(lead: Leading) -> int:
     """Where the leading factor's coefficients begin: after the factors before it."""
-    return sum(levels * s for j, (levels, s) in zip(lead.rest, lead.shapes, strict=True) if j < lead.index)
+    return sum(
+        levels * s for j, (levels, s) in zip(lead.rest, lead.shapes, strict=True) if j < lead.index
+    )

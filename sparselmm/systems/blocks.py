@@ -11,6 +11,9 @@ from scipy.sparse.csgraph import connected_components
 from sparselmm._types import Array
 from sparselmm.kernels import scatter
 from sparselmm.systems.leading import Leading
+from sparselmm.threads import over_range
+
+SMALLEST_ROWS = 200  # rows of S, or leading levels, that a thread should have at the least
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,8 @@ class Layout:
         Per component: start of its square, its order, its first row in `permutation`.
     permutation : ndarray of int64, shape (n_S,)
         Columns of S, component by component.
+    places, A22_places : ndarray of int32
+        `local` of the partners of the leading levels and of the columns of A22's entries.
     """
 
     base: Array
@@ -34,6 +39,8 @@ class Layout:
     order: Array
     first: Array
     permutation: Array
+    places: Array
+    A22_places: Array
 
     @property
     def length(self) -> int:
@@ -72,7 +79,7 @@ def component_labels(lead: Leading) -> Array:
     return labels
 
 
-def make_layout(labels: Array) -> Layout:
+def make_layout(lead: Leading, labels: Array) -> Layout:
     """Squares for the components given by one label per column of S."""
     permutation = np.argsort(labels, kind="stable").astype(np.int64)
     order = np.bincount(labels).astype(np.int64)
@@ -80,15 +87,18 @@ def make_layout(labels: Array) -> Layout:
     first = np.concatenate([[0], np.cumsum(order)[:-1]]).astype(np.int64)
     local = np.empty(len(labels), np.int64)
     local[permutation] = np.arange(len(labels)) - first[labels[permutation]]
-    return Layout(start[labels], local, order[labels], start, order, first, permutation)
+    places = local[lead.cols].astype(np.int32), local[lead.A22_cols].astype(np.int32)
+    return Layout(start[labels], local, order[labels], start, order, first, permutation, *places)
 
 
 def assemble(lead: Leading, at: Layout, G: Array, A22: Array) -> Array:
     """S = A22 - L21 L21', flat in the given layout, lower triangles."""
-    return scatter.assemble(
-        lead.indptr, lead.cols, lead.colptr, lead.rows, lead.positions, G,
-        lead.A22_ptr, lead.A22_cols, A22, at.base, at.local, at.size, at.length,
+    S = np.zeros(at.length)
+    over_range(
+        scatter.assemble, lead.n_S, lead.indptr, at.places, lead.colptr, lead.rows, lead.positions, G,
+        lead.A22_ptr, at.A22_places, A22, at.base, at.local, at.size, S, smallest=SMALLEST_ROWS,
     )  # fmt: skip
+    return S
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +127,9 @@ class BlockInverse:
     def partner_forms(self) -> Array:
         """G_l S^-1 G_l' for every leading level."""
         lead, at = self.leading, self.layout
-        return scatter.partner_forms(
-            lead.indptr, lead.cols, self.G, self.flat, at.base, at.local, at.size
-        )
+        out = np.empty(lead.D.shape)
+        over_range(
+            scatter.partner_forms, len(out), lead.indptr, lead.cols, at.places, self.G, self.flat,
+            at.base, at.local, at.size, out, smallest=SMALLEST_ROWS,
+        )  # fmt: skip
+        return out

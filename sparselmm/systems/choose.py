@@ -17,7 +17,9 @@ from sparselmm.systems.leading import Leading, make_leading
 
 PATHS = ("grouped", "crossed", "sparse")
 RATES = {"grouped": 1e9, "crossed": 2e10, "sparse": 4e9}  # operations a second, orders of magnitude
-SPARSE_OVERHEAD = 0.01  # seconds per evaluation that the sparse path spends outside of its arithmetic
+SPARSE_OVERHEAD = (
+    0.01  # seconds per evaluation that the sparse path spends outside of its arithmetic
+)
 DENSE_ENOUGH = 0.2  # share of entries of S above which no order keeps it sparse
 QUICK = 0.05  # seconds per evaluation below which nothing else is looked at
 
@@ -75,7 +77,11 @@ class Choice:
         lines = []
         for cost in self.costs:
             mark = "*" if cost.name == self.name else " "
-            numbers = "" if np.isnan(cost.flops) else f"{_count(cost.flops):>9} operations, {_size(cost.nbytes):>9}"
+            numbers = (
+                ""
+                if np.isnan(cost.flops)
+                else f"{_count(cost.flops):>9} operations, {_size(cost.nbytes):>9}"
+            )
             lines.append(f" {mark} {cost.name:<8}{numbers:<34} {cost.note}".rstrip())
         return "\n".join(lines)
 
@@ -102,7 +108,9 @@ def choose(gram: Gram, path: str = "auto") -> Choice:
     if not lead.n_S and path != "auto":
         path = "grouped"
     compared = _compare(lead, path)
-    names = [path] if path != "auto" else [c.name for c in compared.values() if not np.isnan(c.flops)]
+    names = (
+        [path] if path != "auto" else [c.name for c in compared.values() if not np.isnan(c.flops)]
+    )
     memory = available_memory()
     affordable = [name for name in names if compared[name].nbytes <= memory]
     if not affordable:
@@ -136,8 +144,10 @@ def _level_updates(lead: Leading) -> float:
 
 def _grouped_cost(lead: Leading) -> PathCost:
     if not lead.n_S:
-        return PathCost("grouped", _level_updates(lead), 8.0 * lead.D.size, "one factor: nothing is left")
-    layout = make_layout(component_labels(lead))
+        return PathCost(
+            "grouped", _level_updates(lead), 8.0 * lead.D.size, "one factor: nothing is left"
+        )
+    layout = make_layout(lead, component_labels(lead))
     flops = layout.flops + 2.0 * _pair_updates(lead) + _level_updates(lead)
     largest = int(layout.order.max())
     note = f"{len(layout.order):,} block{'s' * (len(layout.order) > 1)}, the largest of order {largest:,}"
@@ -170,7 +180,7 @@ def _sparse_cost(lead: Leading, *, required: bool) -> PathCost:
 def _make_store(name: str, lead: Leading) -> Store:
     if name == "grouped":
         labels = component_labels(lead) if lead.n_S else np.empty(0, np.int64)
-        return GroupedStore(lead, make_layout(labels))
+        return GroupedStore(lead, make_layout(lead, labels))
     if name == "crossed":
         return make_crossed(lead)
     from sparselmm.systems import sparse

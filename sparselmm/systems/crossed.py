@@ -10,6 +10,7 @@ from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
 from sparselmm._types import Array
 from sparselmm.systems.blocks import BlockInverse, Layout, assemble, make_layout
 from sparselmm.systems.leading import Leading
+from sparselmm.threads import wide_blas
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class CrossedFactor:
 
     def inverse(self) -> BlockInverse:
         """See `sparselmm.systems.base.SchurFactor`."""
-        inverse, _ = dpotri(self.chol, lower=0)
+        with wide_blas(len(self.chol) ** 3):
+            inverse, _ = dpotri(self.chol, lower=0)
         return BlockInverse(self.store.leading, self.store.layout, self.G, inverse.T.reshape(-1))
 
 
@@ -44,7 +46,8 @@ class CrossedStore:
         """See `sparselmm.systems.base.Store`."""
         n = self.leading.n_S
         S = assemble(self.leading, self.layout, G, A22).reshape(n, n)
-        chol, info = dpotrf(S.T, lower=0, clean=0, overwrite_a=1)
+        with wide_blas(n**3 / 3):
+            chol, info = dpotrf(S.T, lower=0, clean=0, overwrite_a=1)
         pivots = np.diagonal(chol)
         logdet = 2.0 * float(np.log(pivots).sum()) if info == 0 else np.nan
         return CrossedFactor(self, G, chol, logdet)
@@ -52,4 +55,4 @@ class CrossedStore:
 
 def make_crossed(lead: Leading) -> CrossedStore:
     """The crossed store of a design."""
-    return CrossedStore(lead, make_layout(np.zeros(lead.n_S, dtype=np.int64)))
+    return CrossedStore(lead, make_layout(lead, np.zeros(lead.n_S, dtype=np.int64)))

@@ -10,6 +10,7 @@ from sparselmm._types import Array
 from sparselmm.kernels import smallchol
 from sparselmm.systems.blocks import BlockInverse, Layout, assemble, component_labels, make_layout
 from sparselmm.systems.leading import Leading
+from sparselmm.threads import over_range
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +24,25 @@ class GroupedFactor:
 
     def solve(self, R: Array) -> Array:
         """See `sparselmm.systems.base.SchurFactor`."""
-        at = self.store.layout
-        out = np.empty_like(R)
-        out[at.permutation] = smallchol.solve_components(
-            self.flat, at.start, at.order, at.first, R[at.permutation]
+        at, out = self.store.layout, np.empty_like(R)
+        moved = R[at.permutation]
+        over_range(
+            smallchol.solve_components,
+            len(at.order),
+            self.flat,
+            at.start,
+            at.order,
+            at.first,
+            moved,
         )
+        out[at.permutation] = moved
         return out
 
     def inverse(self) -> BlockInverse:
         """See `sparselmm.systems.base.SchurFactor`."""
         at = self.store.layout
-        flat = smallchol.invert_components(self.flat, at.start, at.order)
+        flat = np.empty_like(self.flat)
+        over_range(smallchol.invert_components, len(at.order), self.flat, at.start, at.order, flat)
         return BlockInverse(self.store.leading, at, self.G, flat)
 
 
@@ -47,12 +56,12 @@ class GroupedStore:
 
     def factor(self, G: Array, A22: Array) -> GroupedFactor:
         """See `sparselmm.systems.base.Store`."""
-        flat = assemble(self.leading, self.layout, G, A22)
-        logdets = smallchol.factor_components(flat, self.layout.start, self.layout.order)
+        at = self.layout
+        flat, logdets = assemble(self.leading, at, G, A22), np.empty(len(at.order))
+        over_range(smallchol.factor_components, len(at.order), at.start, at.order, flat, logdets)
         return GroupedFactor(self, G, flat, float(logdets.sum()))
 
 
 def make_grouped(lead: Leading) -> GroupedStore:
     """The grouped store of a design."""
-    return GroupedStore(lead, make_layout(component_labels(lead)))
-
+    return GroupedStore(lead, make_layout(lead, component_labels(lead)))

@@ -1,0 +1,84 @@
+"""Threads: ranges of a kernel side by side, and how many threads anything may use.
+
+Kernels release the GIL and work on a range, so a pool of plain threads runs them; that costs less than numba's
+parallel loops in compilation (seconds on a cold cache) and does not spin while other processes need the cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from typing import Any
+
+import numba
+from threadpoolctl import ThreadpoolController
+
+WORTH_THREADS = 2e7  # operations per evaluation below which waking threads costs more than it saves
+WORTH_BLAS_THREADS = 2e8  # operations of one factorisation from which BLAS threads pay
+SMALLEST_RANGE = 2_000  # levels (or rows) that a thread should have at the least
+PIECES = 4  # ranges per thread, so that uneven ones even out
+
+_current: ContextVar[int] = ContextVar("threads", default=1)
+
+
+def thread_count(flops: float, threads: int | None) -> int:
+    """Threads for evaluations of this many operations, unless the user says."""
+    most = numba.config.NUMBA_NUM_THREADS
+    if threads is not None:
+        return min(threads, most)
+    return most if flops > WORTH_THREADS else 1
+
+
+@contextmanager
+def limited_threads(count: int) -> Iterator[None]:
+    """Let kernels use `count` threads, and BLAS one but within `wide_blas`."""
+    token = _current.set(count)
+    before = numba.get_num_threads()
+    numba.set_num_threads(count)
+    try:
+        with _controller().limit(limits=1, user_api="blas"):
+            yield
+    finally:
+        numba.set_num_threads(before)
+        _current.reset(token)
+
+
+@contextmanager
+def wide_blas(flops: float) -> Iterator[None]:
+    """Let BLAS use as many threads as kernels may, if the work is worth it."""
+    if flops < WORTH_BLAS_THREADS or _current.get() == 1:
+        yield
+        return
+    with _controller().limit(limits=_current.get(), user_api="blas"):
+        yield
+
+
+def over_range(
+    kernel: Callable[..., None], n: int, *args: Any, smallest: int = SMALLEST_RANGE
+) -> None:
+    """Run ``kernel(begin, end, *args)`` over 0 to n, in pieces side by side where that pays."""
+    threads = _current.get()
+    pieces = min(threads * PIECES, n // smallest)
+    if threads == 1 or pieces < 2:
+        kernel(0, n, *args)
+        return
+    edges = [n * i // pieces for i in range(pieces + 1)]
+    jobs = [
+        _pool(threads).submit(kernel, a, b, *args) for a, b in zip(edges, edges[1:], strict=False)
+    ]
+    for job in jobs:
+        job.result()
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="sparselmm")
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    """The BLAS libraries of this process: finding them takes milliseconds, so once."""
+    return ThreadpoolController()
