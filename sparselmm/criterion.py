@@ -2,14 +2,17 @@
 
 With A = Lambda'Z'WZ Lambda + I, R = Lambda'Z'W[X y] and V = A^-1 R,
 
-    [X y]'H^-1[X y] = [X y]'W[X y] - R'V = [[M, c], [c', h]],      beta = M^-1 c,   r2 = h - c'beta,   u = V_y - V_X beta
+    [X y]'H^-1[X y] = [X y]'W[X y] - R'V = [[M, c], [c', h]]
+    beta = M^-1 c,   r2 = h - c'beta,   u = V_y - V_X beta
     ML:    d = log|A| - sum log w + n (1 + log(2 pi r2 / n))
     REML:  d = log|A| + log|M| + 2 log|det R_x| - sum log w + (n-p) (1 + log(2 pi r2 / (n-p)))
 
 Score and information live in relative coordinates: Sigma_j changes by T_j S T_j' with S symmetric. There
 
-    gradient:     E_j = l_j I - B_j - U_j'U_j / s2            (B_j: sum of the diagonal blocks of A^-1, or of C^-1 under REML)
-    information:  AI_ab = (1/2) [ f_a'P f_b / s2 - (d_a'u)(d_b'u) / (nu s2²) ],   d_a = U S_a by levels, f_a = Z Lambda d_a,
+    gradient:     E_j = l_j I - B_j - U_j'U_j / s2
+                  (B_j: sum of the diagonal blocks of A^-1, under REML of the u-part of C^-1)
+    information:  AI_ab = (1/2) [ f_a'P f_b / s2 - (d_a'u)(d_b'u) / (nu s2²) ]
+                  with d_a = U S_a by levels, f_a = Z Lambda d_a,
                   f_a'P f_b = d_a'd_b - d_a'A^-1 d_b - (V_X'd_a)' M^-1 (V_X'd_b)
 
 so that one solve with the factor already at hand gives the information, and no cross-product is touched again

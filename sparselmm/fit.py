@@ -179,7 +179,7 @@ def fit(
     reml: bool,
     options: Options,
     start: Array | None = None,
-    report: Callable[[Entry], None] = lambda entry: None,
+    report: Callable[[Entry], None] | None = None,
 ) -> Fit:
     """Find the optimum.
 

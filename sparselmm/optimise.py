@@ -140,7 +140,7 @@ def minimise(
     tolerance: float = 1e-8,
     closing: bool = True,
     max_evaluations: int = 200,
-    report: Callable[[Entry], None] = lambda entry: None,
+    report: Callable[[Entry], None] | None = None,
 ) -> Optimum:
     """Minimise the profiled deviance.
 
@@ -175,7 +175,9 @@ def minimise(
 class _Run:
     """The state of one descent: the best evaluation, the learned correction, the log."""
 
-    def __init__(self, problem: Problem, scale: Scale, report: Callable[[Entry], None]) -> None:
+    def __init__(
+        self, problem: Problem, scale: Scale, report: Callable[[Entry], None] | None
+    ) -> None:
         self.problem, self.scale, self.report = problem, scale, report
         m = problem.model.n_theta
         self.correction = np.zeros((m, m))
@@ -217,7 +219,8 @@ class _Run:
 
     def record(self, entry: Entry) -> None:
         self.log.append(entry)
-        self.report(entry)
+        if self.report is not None:
+            self.report(entry)
 
     def noise(self, at: Evaluation) -> float:
         """Rounding error of a deviance."""

@@ -11,13 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numba
 from threadpoolctl import ThreadpoolController
 
 WORTH_THREADS = 2e7  # operations per evaluation below which waking threads costs more than it saves
-WORTH_BLAS_THREADS = 2e8  # operations of one factorisation from which BLAS threads pay
+WORTH_BLAS_THREADS = 5e9  # operations of one call from which BLAS threads pay: they spin while others work
 SMALLEST_RANGE = 2_000  # levels (or rows) that a thread should have at the least
 PIECES = 4  # ranges per thread, so that uneven ones even out
 
@@ -66,9 +67,7 @@ def over_range(
         kernel(0, n, *args)
         return
     edges = [n * i // pieces for i in range(pieces + 1)]
-    jobs = [
-        _pool(threads).submit(kernel, a, b, *args) for a, b in zip(edges, edges[1:], strict=False)
-    ]
+    jobs = [_pool(threads).submit(kernel, a, b, *args) for a, b in pairwise(edges)]
     for job in jobs:
         job.result()
 

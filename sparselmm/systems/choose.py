@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +18,11 @@ from sparselmm.systems.grouped import GroupedStore
 from sparselmm.systems.leading import Leading, make_leading
 
 PATHS = ("grouped", "crossed", "sparse")
-RATES = {"grouped": 1e9, "crossed": 2e10, "sparse": 4e9}  # operations a second, orders of magnitude
+RATES = {
+    "grouped": 1e9,
+    "crossed": 2e10,
+    "sparse": 1e10,
+}  # operations a second, orders of magnitude
 SPARSE_OVERHEAD = (
     0.01  # seconds per evaluation that the sparse path spends outside of its arithmetic
 )
@@ -107,27 +113,38 @@ def choose(gram: Gram, path: str = "auto") -> Choice:
     lead = make_leading(gram)
     if not lead.n_S and path != "auto":
         path = "grouped"
-    compared = _compare(lead, path)
-    names = (
-        [path] if path != "auto" else [c.name for c in compared.values() if not np.isnan(c.flops)]
-    )
+    paths = _compare(lead, path)
+    looked_at = {name: found for name, found in paths.items() if not np.isnan(found.cost.flops)}
+    wanted = looked_at if path == "auto" else {path: paths[path]}
     memory = available_memory()
-    affordable = [name for name in names if compared[name].nbytes <= memory]
+    affordable = [found for found in wanted.values() if found.cost.nbytes <= memory]
     if not affordable:
-        raise MemoryRefusedError(_refusal([compared[name] for name in names], memory))
-    best = min(affordable, key=lambda name: compared[name].seconds)
-    return Choice(System(lead, _make_store(best, lead)), tuple(compared.values()))
+        raise MemoryRefusedError(_refusal([found.cost for found in wanted.values()], memory))
+    best = min(affordable, key=lambda found: found.cost.seconds)
+    return Choice(System(lead, best.make()), tuple(found.cost for found in paths.values()))
 
 
-def _compare(lead: Leading, path: str) -> dict[str, PathCost]:
-    """Costs of the paths worth a look."""
-    costs = {"grouped": _grouped_cost(lead), "crossed": _crossed_cost(lead)}
-    quick = not lead.n_S or min(cost.seconds for cost in costs.values()) < QUICK
-    if path == "sparse" or (path == "auto" and not quick):
-        costs["sparse"] = _sparse_cost(lead, required=path == "sparse")
-    else:
-        costs["sparse"] = PathCost("sparse", np.nan, np.nan, "not looked at: the others are quick")
-    return costs
+class _Candidate(NamedTuple):
+    """A path's cost, and how to set it up."""
+
+    cost: PathCost
+    make: Callable[[], Store]
+
+
+def _compare(lead: Leading, path: str) -> dict[str, _Candidate]:
+    """The paths; those not worth a look have costs of NaN."""
+    found = {"grouped": _grouped(lead), "crossed": _crossed(lead)}
+    quick = not lead.n_S or min(path.cost.seconds for path in found.values()) < QUICK
+    quick = path != "sparse" and (quick or path != "auto")
+    found["sparse"] = _sparse(lead, required=path == "sparse", quick=quick)
+    return found
+
+
+def _ruled_out(name: str, reason: str) -> _Candidate:
+    def refuse() -> Store:
+        raise PathError(f"Found path={name!r}; {reason}. Use path='auto'.")
+
+    return _Candidate(PathCost(name, np.nan, np.nan, reason), refuse)
 
 
 def _pair_updates(lead: Leading) -> float:
@@ -142,50 +159,44 @@ def _level_updates(lead: Leading) -> float:
     return 4.0 * levels * s**3 + 20.0 * levels * s
 
 
-def _grouped_cost(lead: Leading) -> PathCost:
-    if not lead.n_S:
-        return PathCost(
-            "grouped", _level_updates(lead), 8.0 * lead.D.size, "one factor: nothing is left"
-        )
+def _grouped(lead: Leading) -> _Candidate:
     layout = make_layout(lead, component_labels(lead))
     flops = layout.flops + 2.0 * _pair_updates(lead) + _level_updates(lead)
-    largest = int(layout.order.max())
-    note = f"{len(layout.order):,} block{'s' * (len(layout.order) > 1)}, the largest of order {largest:,}"
-    return PathCost("grouped", flops, 16.0 * layout.length, note)
+    nbytes = 16.0 * layout.length + 8.0 * lead.D.size
+    blocks = f"{len(layout.order):,} block{'s' * (len(layout.order) > 1)}"
+    largest = int(layout.order.max(initial=0))
+    note = (
+        f"{blocks}, the largest of order {largest:,}" if lead.n_S else "one factor: nothing is left"
+    )
+    return _Candidate(PathCost("grouped", flops, nbytes, note), lambda: GroupedStore(lead, layout))
 
 
-def _crossed_cost(lead: Leading) -> PathCost:
+def _crossed(lead: Leading) -> _Candidate:
     if not lead.n_S:
-        return PathCost("crossed", np.nan, np.nan, "nothing to cross")
+        return _ruled_out("crossed", "nothing to cross")
     n = float(lead.n_S)
     flops = n**3 + 2.0 * _pair_updates(lead) + _level_updates(lead)
-    return PathCost("crossed", flops, 16.0 * n * n, f"dense of order {lead.n_S:,}")
+    cost = PathCost("crossed", flops, 16.0 * n * n, f"dense of order {lead.n_S:,}")
+    return _Candidate(cost, lambda: make_crossed(lead))
 
 
-def _sparse_cost(lead: Leading, *, required: bool) -> PathCost:
+def _sparse(lead: Leading, *, required: bool, quick: bool) -> _Candidate:
+    if quick:
+        return _ruled_out("sparse", "not looked at")
     from sparselmm.systems import sparse
 
     if not required and not sparse.available():
-        return PathCost("sparse", np.nan, np.nan, "needs CHOLMOD: pip install 'sparselmm[cholmod]'")
+        return _ruled_out("sparse", "needs CHOLMOD: pip install 'sparselmm[cholmod]'")
     if not required:
         share = sparse.estimate_entries(lead) / (0.5 * float(lead.n_S) ** 2)
         if share > DENSE_ENOUGH:
-            return PathCost("sparse", np.nan, np.nan, f"S is {share:.0%} full: it would fill in")
-    analysis = sparse.plan_sparse(lead).analysis
-    flops = analysis.factor_flops + analysis.inverse_flops + 2.0 * _pair_updates(lead)
-    note = f"{analysis.factor_entries:,} entries in the factor ({analysis.ordering})"
-    return PathCost("sparse", flops + _level_updates(lead), float(analysis.bytes), note)
-
-
-def _make_store(name: str, lead: Leading) -> Store:
-    if name == "grouped":
-        labels = component_labels(lead) if lead.n_S else np.empty(0, np.int64)
-        return GroupedStore(lead, make_layout(lead, labels))
-    if name == "crossed":
-        return make_crossed(lead)
-    from sparselmm.systems import sparse
-
-    return sparse.make_sparse(lead)
+            return _ruled_out("sparse", f"S is {share:.0%} full: it would fill in")
+    plan = sparse.plan_sparse(lead)
+    work = plan.analysis.factor_flops + plan.analysis.inverse_flops
+    flops = work + 2.0 * _pair_updates(lead) + _level_updates(lead)
+    note = f"{plan.analysis.factor_entries:,} entries in the factor ({plan.analysis.ordering})"
+    cost = PathCost("sparse", flops, float(plan.analysis.bytes), note)
+    return _Candidate(cost, lambda: sparse.make_sparse(lead, plan))
 
 
 def _refusal(costs: list[PathCost], memory: float) -> str:
