@@ -2,18 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from sparselmm import estimates
 from sparselmm._types import Array
 from sparselmm.design import build_design
-from sparselmm.fit import Prepared, fit, prepare
+from sparselmm.errors import ConvergenceWarning, DataError, RankWarning, SingularFitWarning
+from sparselmm.fit import Fit, Prepared, fit, prepare
 from sparselmm.options import Options
+from sparselmm.report.describe import describe_prepared
+from sparselmm.report.progress import progress_bar
+from sparselmm.report.render import Summary
 from sparselmm.results import Results
+from sparselmm.varcorr import describe_singularity
 
 
 class LinearMixedModel:
-    """A linear mixed model: formula and data, read and cross-multiplied, not yet fitted."""
+    """A model read and cross-multiplied, ready to be described and fitted.
+
+    Parameters
+    ----------
+    formula, data, weights, offset, contrasts, path
+        As in `lmm`.
+
+    Attributes
+    ----------
+    prepared : Prepared
+        Names, rows, cross-products and the path chosen; shared by all fits of this model.
+
+    Raises
+    ------
+    FormulaError, DataError, PathError, MemoryRefusedError
+        As `lmm`.
+
+    Examples
+    --------
+    >>> import sparselmm as slm
+    >>> data = slm.load_dataset("penicillin")
+    >>> model = slm.LinearMixedModel("diameter ~ 1 + (1 | plate) + (1 | sample)", data)
+    >>> print(model.describe())  # doctest: +SKIP
+    >>> model.fit(reml=False).deviance.__round__(3)
+    332.188
+    """
 
     prepared: Prepared
 
@@ -30,11 +64,32 @@ class LinearMixedModel:
         spec, design = build_design(formula, data, weights, offset, contrasts)
         self.prepared = prepare(spec, design, path)
 
+    def __repr__(self) -> str:
+        return f"<LinearMixedModel {self.prepared.spec.formula!r}, {self.prepared.gram.n:,} rows>"
+
+    def describe(self, options: Options | None = None) -> Summary:
+        """Shapes, paths with predicted operations and memory, the one chosen, threads.
+
+        Nothing is fitted, and the path's memory is not touched yet.
+        """
+        return describe_prepared(self.prepared, options or Options())
+
     def fit(
-        self, reml: bool = True, *, start: Array | None = None, options: Options | None = None
+        self,
+        reml: bool = True,
+        *,
+        start: Sequence[float] | None = None,
+        options: Options | None = None,
+        progress: bool = False,
     ) -> Results:
-        """Fit by restricted maximum likelihood, or by maximum likelihood."""
-        return Results(fit(self.prepared, reml=reml, options=options or Options(), start=start))
+        """Fit by restricted maximum likelihood (REML), or by maximum likelihood.
+
+        Parameters
+        ----------
+        reml, start, options, progress
+            As in `lmm`.
+        """
+        return _fit(self.prepared, reml, start, options, progress)
 
 
 def lmm(
@@ -45,11 +100,184 @@ def lmm(
     offset: Any = None,
     contrasts: Mapping[str, Any] | None = None,
     path: str = "auto",
-    start: Array | None = None,
+    start: Sequence[float] | None = None,
     options: Options | None = None,
+    progress: bool = False,
 ) -> Results:
-    """Fit a linear mixed model."""
-    model = LinearMixedModel(
-        formula, data, weights=weights, offset=offset, contrasts=contrasts, path=path
+    """Fit a linear mixed model.
+
+    Parameters
+    ----------
+    formula : str
+        In lme4's syntax: ``"y ~ x + (1 + x | g) + (1 | h)"``.
+    data : dataframe
+        pandas, polars or pyarrow, or a dictionary of arrays. Rows with missing values in a
+        variable of the model are left out, and counted in the summary.
+    reml : bool
+        Restricted maximum likelihood, or maximum likelihood.
+    weights, offset : str or array of shape (n,), optional
+        Column name or values: prior precision weights; a known part of the mean.
+    contrasts : mapping, optional
+        Per categorical column ``"sum"``, ``"treatment"``, ``"helmert"``, a contrast of formulaic or
+        a matrix.
+    path : str
+        ``"auto"``, or how the penalised system is held: ``"grouped"``, ``"crossed"``, ``"sparse"``.
+    start : sequence of float, shape (n_theta,), optional
+        Relative covariance parameters to start from, as in `Results.theta`.
+    options : Options, optional
+        Tolerance, largest number of evaluations, threads.
+    progress : bool
+        Whether to show a progress bar (needs tqdm).
+
+    Returns
+    -------
+    Results
+
+    Raises
+    ------
+    FormulaError, DataError
+        The message says what was found, what is expected and what to do.
+    PathError
+        Unknown path, or one whose library is not installed.
+    MemoryRefusedError
+        The predicted memory exceeds what the machine has; nothing was allocated.
+
+    Warns
+    -----
+    RankWarning
+        Columns of X depend on earlier ones; they were dropped and are NaN in the tables.
+    SingularFitWarning
+        The optimum lies on the boundary; the message names the term and the combination.
+    ConvergenceWarning
+        The fit did not pass its certificate.
+
+    Notes
+    -----
+    Ctrl-C stops the optimiser but keeps its work: the results hold the best iterate so far, their
+    ``outcome`` is ``Outcome.INTERRUPTED``, ``converged`` is False, and a `ConvergenceWarning` says
+    so. ``lmm(..., start=fit.theta)`` goes on from there. Before the first evaluation is complete
+    there is nothing to keep, and KeyboardInterrupt is raised as usual.
+
+    Examples
+    --------
+    >>> import sparselmm as slm
+    >>> fit = slm.lmm("Reaction ~ Days + (Days | Subject)", slm.load_dataset("sleepstudy"))
+    >>> print(fit)
+    Linear mixed model fitted by REML
+    Formula: Reaction ~ Days + (Days | Subject)
+    <BLANKLINE>
+    REML criterion at convergence: 1743.6
+    <BLANKLINE>
+    Random effects:
+    Groups   Name      Variance Std.Dev. Corr
+    Subject  Intercept   612.10   24.741
+             Days         35.07    5.922 0.07
+    Residual             654.94   25.592
+    <BLANKLINE>
+    Number of obs: 180, groups: Subject, 18
+    <BLANKLINE>
+    Fixed effects:
+    Intercept   Days
+       251.41  10.47
+    <BLANKLINE>
+    Converged (... evaluations, path 'grouped')
+    """
+    spec, design = build_design(formula, data, weights, offset, contrasts)
+    return _fit(prepare(spec, design, path), reml, start, options, progress)
+
+
+def _fit(
+    prepared: Prepared,
+    reml: bool,
+    start: Sequence[float] | None,
+    options: Options | None,
+    progress: bool,
+) -> Results:
+    """The one way to a fit: checks, bar, optimum, warnings that point at the caller's caller."""
+    check_rows(prepared)
+    with progress_bar(progress) as report:
+        record = fit(
+            prepared,
+            reml=reml,
+            options=options or Options(),
+            start=None if start is None else check_start(prepared, start),
+            report=report,
+        )
+    for category, message in complaints(record):
+        warnings.warn(message, category, stacklevel=3)
+    return Results(record)
+
+
+def check_start(prepared: Prepared, start: Sequence[float]) -> Array:
+    """theta to start from, shape (n_theta,).
+
+    Raises
+    ------
+    DataError
+        When there are not n_theta finite numbers.
+    """
+    theta = np.asarray(start, dtype=float)
+    expected = prepared.model.n_theta
+    if theta.shape != (expected,) or not np.isfinite(theta).all():
+        labels = ", ".join(f"({term.label})" for term in prepared.spec.terms)
+        raise DataError(
+            f"Found start of shape {theta.shape}; expected {expected} finite numbers, the lower "
+            f"triangles of the relative covariance factors of {labels}, column by column."
+        )
+    return theta
+
+
+def check_rows(prepared: Prepared) -> None:
+    """Refuse models whose fixed effects alone fit the rows exactly.
+
+    Raises
+    ------
+    DataError
+        With the numbers of rows and columns.
+    """
+    n, p = prepared.gram.n, prepared.gram.p
+    if p >= n:
+        raise DataError(
+            f"Found {p} fixed effects for {n} rows; expected fewer fixed effects than rows, or no "
+            "residual is left. Simplify the fixed part."
+        )
+
+
+def complaints(fit: Fit) -> Iterator[tuple[type[Warning], str]]:
+    """What a fit has to warn about, each once."""
+    gone = estimates.dropped(fit)
+    if gone:
+        yield RankWarning, rank_message(gone, len(estimates.names(fit)))
+    if not fit.optimum.converged:
+        yield ConvergenceWarning, convergence_message(fit)
+    singular = describe_singularity(fit)
+    if singular:
+        yield SingularFitWarning, singular_message(singular)
+
+
+def rank_message(gone: Sequence[str], p: int) -> str:
+    """Which columns were dropped."""
+    columns = "1 column" if len(gone) == 1 else f"{len(gone)} columns"
+    return (
+        f"{columns} of {p} in the fixed part ({', '.join(gone)}) can be written with earlier ones "
+        "and were dropped; they are missing (NaN) in the tables. Remove them from the formula, or "
+        "keep them knowing that their effects cannot be told apart."
     )
-    return model.fit(reml, start=start, options=options)
+
+
+def convergence_message(fit: Fit) -> str:
+    """Why a fit may not be called converged."""
+    certificate = fit.optimum.certificate
+    return (
+        f"The fit is {fit.optimum.outcome.value} ({fit.optimum.evaluations} evaluations, score "
+        f"{certificate.score_norm:.1e} standard errors, smallest curvature "
+        f"{certificate.curvature:.2g}). Look at fit.optimum.log; go on with start=fit.theta."
+    )
+
+
+def singular_message(phrases: Sequence[str]) -> str:
+    """Which combination of random effects has no variance."""
+    return (
+        f"The fit is singular: in {'; in '.join(phrases)}. This is the optimum, on the boundary of "
+        "the parameters; a simpler term says the same with fewer parameters."
+    )

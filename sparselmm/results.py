@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sparselmm import estimates
+from sparselmm import estimates, rows
 from sparselmm.delegation import quantity, question
 from sparselmm.fit import Fit
+from sparselmm.inference import intervals, wald
+from sparselmm.predict import predict
+from sparselmm.ranef import coef, ranef
+from sparselmm.report import describe, render, tables
+from sparselmm.varcorr import varcorr
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -21,6 +26,13 @@ class Results:
     ----------
     fit : Fit
         The frozen record everything is computed from.
+
+    Examples
+    --------
+    >>> import sparselmm as slm
+    >>> fit = slm.lmm("Reaction ~ Days + (Days | Subject)", slm.load_dataset("sleepstudy"))
+    >>> fit
+    <Results of 'Reaction ~ Days + (Days | Subject)' by REML: converged>
     """
 
     fit: Fit
@@ -28,12 +40,22 @@ class Results:
     # fixed effects
     params = quantity(estimates.params)
     bse = quantity(estimates.bse)
+    tvalues = quantity(wald.tvalues)
+    pvalues = quantity(wald.pvalues)
     cov_params = question(estimates.cov_params)
+    conf_int = question(intervals.conf_int)
+    t_test = question(wald.t_test)
+    wald_test = question(wald.wald_test)
 
     # variance components
+    varcorr = quantity(varcorr)
     sigma = quantity(estimates.sigma)
     scale = quantity(estimates.scale)
     theta = quantity(estimates.theta)
+
+    # random effects
+    ranef = question(ranef)
+    coef = question(coef)
 
     # criteria
     llf = quantity(estimates.llf)
@@ -42,3 +64,33 @@ class Results:
     bic = quantity(estimates.bic)
     nobs = quantity(estimates.nobs)
     df_model = quantity(estimates.df_model)
+    df_resid = quantity(estimates.df_resid)
+
+    # rows
+    fittedvalues = quantity(rows.fittedvalues)
+    resid = quantity(rows.resid)
+    predict = question(predict)
+
+    # what happened
+    converged = quantity(estimates.converged)
+    outcome = quantity(estimates.outcome)
+    optimum = quantity(estimates.optimum)
+    is_singular = question(estimates.is_singular)
+    describe = question(describe.describe)
+
+    # text and tables
+    summary = question(render.summary)
+    tidy = question(tables.tidy)
+    glance = question(tables.glance)
+    augment = question(tables.augment)
+
+    def __repr__(self) -> str:
+        method = "REML" if self.fit.reml else "maximum likelihood"
+        outcome = self.outcome.value.partition(":")[0]
+        return f"<Results of {self.fit.spec.formula!r} by {method}: {outcome}>"
+
+    def __str__(self) -> str:
+        return str(render.short_report(self.fit))
+
+    def _repr_html_(self) -> str:
+        return render.short_report(self.fit)._repr_html_()

@@ -1,0 +1,60 @@
+"""Confidence intervals: one question, several methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from sparselmm.errors import InferenceError
+from sparselmm.fit import Fit
+from sparselmm.inference.wald import wald_intervals
+
+METHODS = ("wald", "profile", "bootstrap")
+
+
+def conf_int(
+    fit: Fit,
+    level: float = 0.95,
+    method: str = "wald",
+    parm: str | Sequence[str] | None = None,
+    **kwargs: Any,
+) -> pd.DataFrame:
+    """Confidence intervals.
+
+    Parameters
+    ----------
+    level : float
+    method : str
+        ``"wald"``: normal intervals of the fixed effects, at no cost. ``"profile"``: all
+        parameters, from the profile likelihood. ``"bootstrap"``: all parameters, from refits of
+        simulated responses.
+    parm : str or sequence of str, optional
+        Parameters to keep.
+    **kwargs
+        Passed on to the method.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``lower, upper``, indexed by fixed effect and, beyond Wald, ``sd_x|g``,
+        ``cor_x.z|g`` and ``sigma``.
+
+    Raises
+    ------
+    InferenceError
+        For an unknown method or parameter, and a level outside (0, 1).
+
+    Examples
+    --------
+    >>> import sparselmm as slm
+    >>> fit = slm.lmm("Reaction ~ Days + (Days | Subject)", slm.load_dataset("sleepstudy"))
+    >>> fit.conf_int().round(2)
+                lower   upper
+    Intercept  238.03  264.78
+    Days         7.44   13.50
+    """
+    if method == "wald":
+        return wald_intervals(fit, level, parm, **kwargs)
+    raise InferenceError(f"Found method={method!r}; expected one of {', '.join(METHODS)}.")
