@@ -170,7 +170,7 @@ def lmm(
     <BLANKLINE>
     Random effects:
     Groups   Name      Variance Std.Dev. Corr
-    Subject  Intercept   612.10   24.741
+    Subject  Intercept   612.09   24.740
              Days         35.07    5.922 0.07
     Residual             654.94   25.592
     <BLANKLINE>

@@ -61,7 +61,7 @@ def predict(
     >>> fit = slm.lmm("Reaction ~ Days + (Days | Subject)", slm.load_dataset("sleepstudy"))
     >>> new = {"Days": [9, 9, 10], "Subject": ["308", "335", "of tomorrow"]}
     >>> fit.predict(new, new_levels="zero").round(2).tolist()
-    [430.66, 247.42, 356.08]
+    [430.66, 248.51, 356.08]
     >>> fit.predict(new, random="none").round(2).tolist()
     [345.61, 345.61, 356.08]
     """

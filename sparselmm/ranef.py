@@ -83,9 +83,10 @@ def coef(fit: Fit) -> dict[str, pd.DataFrame]:
     >>> import sparselmm as slm
     >>> fit = slm.lmm("Reaction ~ Days + (Days | Subject)", slm.load_dataset("sleepstudy"))
     >>> fit.coef()["Subject"].head(2).round(3)
-         Intercept    Days
-    308    253.664  19.666
-    309    211.006   1.848
+             Intercept    Days
+    Subject
+    308        253.664  19.666
+    309        211.007   1.848
     """
     return {name: _coef(fit, j, b) for j, (name, b) in enumerate(_named_modes(fit))}
 

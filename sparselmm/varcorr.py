@@ -97,7 +97,7 @@ def varcorr(fit: Fit) -> pd.DataFrame:
     >>> fit = slm.lmm("Reaction ~ Days + (Days | Subject)", slm.load_dataset("sleepstudy"))
     >>> fit.varcorr.fillna("").round(2)
             grp       var1  var2    vcov  sdcor
-    0   Subject  Intercept        612.10  24.74
+    0   Subject  Intercept        612.09  24.74
     1   Subject       Days         35.07   5.92
     2   Subject  Intercept  Days    9.60   0.07
     3  Residual                   654.94  25.59

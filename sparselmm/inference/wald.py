@@ -269,7 +269,7 @@ def wald_test(fit: Fit, hypothesis: Any, ddf: Ddf = None) -> WaldTest:
     >>> import sparselmm as slm
     >>> fit = slm.lmm("Reaction ~ Days + (Days | Subject)", slm.load_dataset("sleepstudy"))
     >>> print(fit.wald_test("Intercept = 250, Days = 10"))
-    Wald test: chi2(2) = 0.1493, p = 0.9281
+    Wald test: chi2(2) = 0.1538, p = 0.926
         Intercept = 250
         Days = 10
     """

@@ -75,9 +75,11 @@ def summary(fit: Fit, ddf: Ddf = None) -> Summary:
     --------
     >>> import sparselmm as slm
     >>> fit = slm.lmm("Reaction ~ Days + (Days | Subject)", slm.load_dataset("sleepstudy"))
-    >>> print(str(fit.summary())[:88])
-    Linear mixed model fitted by REML
-    Formula: Reaction ~ Days + (Days | Subject)
+    >>> print(fit.summary().sections[-3])
+    Fixed effects:
+              Estimate Std. Error z value Pr(>|z|)
+    Intercept  251.405      6.825  36.838   <2e-16
+    Days        10.467      1.546   6.771 1.27e-11
     """
     return Summary(tuple(_summary_sections(fit, ddf)))
 
