@@ -56,11 +56,11 @@ class Basis:
 
     def fixed(self, X: Array) -> Array:
         """X~ for the columns the model keeps."""
-        return X[:, self.kept] @ self._inverse(self.Rx, lower=False)
+        return self._kept(X) @ self._inverse(self.Rx, lower=False)
 
     def response(self, X: Array, y: Array, offset: Array | None) -> Array:
         """y~."""
-        shifted = y - X[:, self.kept] @ self.beta0
+        shifted = y - self._kept(X) @ self.beta0
         return shifted if offset is None else shifted - offset
 
     def random(self, factor: int, Q: Array) -> Array:
@@ -86,6 +86,9 @@ class Basis:
     def internal_factor(self, factor: int, T: Array) -> Array:
         """T~ from T."""
         return self.Rq[factor] @ T
+
+    def _kept(self, X: Array) -> Array:
+        return X if len(self.kept) == X.shape[1] else X[:, self.kept]
 
     @staticmethod
     def _inverse(R: Array, lower: bool) -> Array:

@@ -168,9 +168,10 @@ class Fit:
 
 def prepare(spec: DesignSpec, design: Design, path: str = "auto") -> Prepared:
     """Cross-products and path of a design."""
-    gram = Gram.from_design(design, spec.terms)
-    model = covariance_model(spec.terms, [s for _, s in gram.shapes])
-    return Prepared(spec, design, gram, choose(gram, path), model)
+    with limited_threads(1):
+        gram = Gram.from_design(design, spec.terms)
+        model = covariance_model(spec.terms, [s for _, s in gram.shapes])
+        return Prepared(spec, design, gram, choose(gram, path), model)
 
 
 def fit(

@@ -15,7 +15,7 @@ import numpy as np
 
 from sparselmm._types import Array
 from sparselmm.basis import Basis, block_diagonal, fixed_basis, term_basis
-from sparselmm.kernels.crosstab import counting_sort, level_sums, pair_sums
+from sparselmm.kernels.crosstab import counting_sort, level_sums, pair_counts, pair_sums
 
 if TYPE_CHECKING:
     from sparselmm.design import Design, RandomTerm
@@ -115,14 +115,15 @@ class Gram:
         """
         basis = learn_basis(design, terms) if basis is None else basis
         w = design.weights
-        X = basis.fixed(design.X)
-        Xy = np.column_stack([X, basis.response(design.X, design.y, design.offset)])
+        Xy = np.empty((design.n, len(basis.kept) + 1))
+        Xy[:, :-1] = basis.fixed(design.X)
+        Xy[:, -1] = basis.response(design.X, design.y, design.offset)
         Q = [basis.random(j, factor.Q) for j, factor in enumerate(design.factors)]
         WQ = Q if w is None else [block * w[:, None] for block in Q]
         counts = [factor.n_levels for factor in design.factors]
         codes = [factor.codes for factor in design.factors]
         return cls(
-            n=len(Xy),
+            n=design.n,
             sum_log_weights=0.0 if w is None else float(np.log(w).sum()),
             ZtZ=tuple(map(level_sums, codes, WQ, Q, counts)),
             cross=_cross_blocks(codes, WQ, Q, counts),
@@ -177,13 +178,25 @@ def learn_basis(design: Design, terms: tuple[RandomTerm, ...]) -> Basis:
 def _cross_blocks(codes, WQ, Q, counts) -> dict[tuple[int, int], CrossBlock]:
     """Cross-products of every pair of factors, rows sorted once per second factor."""
     blocks = {}
+    ones = [_is_ones(weighted) for weighted in WQ]
     rows = np.arange(len(codes[0]), dtype=np.int32 if len(codes[0]) < 2**31 else np.int64)
     for j in range(1, len(codes)):
-        _, by_second = counting_sort(codes[j], rows, counts[j])
+        by_second = None
         for i in range(j):
-            pointers, order = counting_sort(codes[i], by_second, counts[i])
-            blocks[i, j] = CrossBlock(*pair_sums(pointers, order, codes[j], WQ[i], Q[j]))
+            if ones[i] and ones[j]:
+                found = pair_counts(codes[i], codes[j], counts[i], counts[j])
+            else:
+                if by_second is None:
+                    _, by_second = counting_sort(codes[j], rows, counts[j])
+                pointers, order = counting_sort(codes[i], by_second, counts[i])
+                found = pair_sums(pointers, order, codes[j], WQ[i], Q[j])
+            blocks[i, j] = CrossBlock(*found)
     return blocks
+
+
+def _is_ones(Q: Array) -> bool:
+    """Whether a factor has an intercept only, unweighted: its cross-products are counts."""
+    return Q.shape[1] == 1 and bool((Q == 1.0).all())
 
 
 def merge(a: Gram, b: Gram) -> Gram:

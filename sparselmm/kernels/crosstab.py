@@ -56,6 +56,62 @@ def counting_sort(codes, order, n_levels):
 
 
 @njit(cache=True, nogil=True)
+def pair_counts(first, second, n_first, n_second):
+    """How often each pair of levels occurs, in compressed rows by the first factor's levels.
+
+    Two counting sorts carry the codes along, so that no pass reads out of order.
+
+    Parameters
+    ----------
+    first, second : ndarray of int32, shape (n,)
+
+    Returns
+    -------
+    indptr, indices, values
+        As `pair_sums` for columns of ones.
+    """
+    n = len(first)
+    place = np.zeros(n_second + 1, np.int64)
+    for c in second:
+        place[c + 1] += 1
+    for level in range(n_second):
+        place[level + 1] += place[level]
+    ends = place[1:].copy()
+    by_second = np.empty(n, np.int32)
+    for i in range(n):
+        by_second[place[second[i]]] = first[i]
+        place[second[i]] += 1
+    pointers = np.zeros(n_first + 1, np.int64)
+    for c in first:
+        pointers[c + 1] += 1
+    for level in range(n_first):
+        pointers[level + 1] += pointers[level]
+    free = pointers[:-1].copy()
+    met = np.empty(n, np.int32)
+    at = 0
+    for level in range(n_second):
+        while at < ends[level]:
+            c = by_second[at]
+            met[free[c]] = level
+            free[c] += 1
+            at += 1
+    indptr = np.zeros(n_first + 1, np.int64)
+    values = np.empty((n, 1, 1))
+    nnz = 0
+    for level in range(n_first):
+        last = -1
+        for k in range(pointers[level], pointers[level + 1]):
+            if met[k] != last:
+                last = met[k]
+                met[nnz] = last
+                values[nnz, 0, 0] = 0.0
+                nnz += 1
+            values[nnz - 1, 0, 0] += 1.0
+        indptr[level + 1] = nnz
+    return indptr, met[:nnz].copy(), values[:nnz].copy()
+
+
+@njit(cache=True, nogil=True)
 def pair_sums(pointers, order, other, P, Q):
     """Sums of p_i q_i' over the rows that share a pair of levels, in compressed rows.
 

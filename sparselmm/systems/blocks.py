@@ -69,6 +69,8 @@ class Layout:
 def component_labels(lead: Leading) -> Array:
     """Connected component of every column of S, numbered from zero."""
     n_levels, n_S = len(lead.indptr) - 1, lead.n_S
+    if not n_S:
+        return np.empty(0, np.int64)
     a22_rows = np.repeat(np.arange(n_S), np.diff(lead.A22_ptr))
     met = np.repeat(np.arange(n_levels), np.diff(lead.indptr)) + n_S
     rows = np.concatenate([a22_rows, met])
