@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sparselmm import estimates, rows
 from sparselmm.delegation import quantity, question
 from sparselmm.fit import Fit
-from sparselmm.inference import intervals, wald
+from sparselmm.inference import ddf, intervals, wald
 from sparselmm.predict import predict
 from sparselmm.ranef import coef, ranef
 from sparselmm.report import describe, render, tables
@@ -46,6 +46,7 @@ class Results:
     conf_int = question(intervals.conf_int)
     t_test = question(wald.t_test)
     wald_test = question(wald.wald_test)
+    ddf = question(ddf.degrees_of_freedom)
 
     # variance components
     varcorr = quantity(varcorr)
