@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from sparselmm._types import Array
 from sparselmm.linalg import TINY, cholesky_lower
@@ -56,7 +55,7 @@ class Basis:
 
     def fixed(self, X: Array) -> Array:
         """X~ for the columns the model keeps."""
-        return self._kept(X) @ self._inverse(self.Rx, lower=False)
+        return self._kept(X) @ np.linalg.inv(self.Rx)
 
     def response(self, X: Array, y: Array, offset: Array | None) -> Array:
         """y~."""
@@ -68,20 +67,20 @@ class Basis:
         R = self.Rq[factor]
         if R.shape == (1, 1) and R[0, 0] == 1.0:
             return Q
-        return Q @ self._inverse(R, lower=True)
+        return Q @ np.linalg.inv(R)
 
     def beta(self, beta: Array) -> Array:
         """The user's fixed effects from internal ones."""
-        return self.beta0 + solve_triangular(self.Rx, beta)
+        return self.beta0 + np.linalg.solve(self.Rx, beta)
 
     def cov_beta(self, cov: Array) -> Array:
         """The user's covariance matrix of the fixed effects from the internal one."""
-        inverse = self._inverse(self.Rx, lower=False)
+        inverse = np.linalg.inv(self.Rx)
         return inverse @ cov @ inverse.T
 
     def user_factor(self, factor: int, T: Array) -> Array:
         """T from T~."""
-        return solve_triangular(self.Rq[factor], T, lower=True)
+        return np.tril(np.linalg.solve(self.Rq[factor], T))
 
     def internal_factor(self, factor: int, T: Array) -> Array:
         """T~ from T."""
@@ -89,10 +88,6 @@ class Basis:
 
     def _kept(self, X: Array) -> Array:
         return X if len(self.kept) == X.shape[1] else X[:, self.kept]
-
-    @staticmethod
-    def _inverse(R: Array, lower: bool) -> Array:
-        return solve_triangular(R, np.eye(len(R)), lower=lower)
 
 
 def independent_columns(R: Array, tolerance: float = RANK_TOLERANCE) -> Array:
@@ -152,7 +147,7 @@ def fixed_basis(X: Array, y: Array, root_weights: Array | None) -> tuple[Array, 
     R = np.linalg.qr(full[:, np.append(kept, X.shape[1])], mode="r")
     p = len(kept)
     Rx = R[:p, :p] * np.sign(np.diag(R[:p, :p]))[:, None]
-    beta0 = solve_triangular(R[:p, :p], R[:p, p]) if p else np.empty(0)
+    beta0 = np.linalg.solve(R[:p, :p], R[:p, p]) if p else np.empty(0)
     return kept, Rx, beta0
 
 

@@ -1,11 +1,10 @@
-"""LAPACK on small matrices without the cost of general-purpose wrappers (microseconds count in small fits)."""
+"""Linear algebra on small matrices, by numpy alone: scipy.linalg costs more to import than a small fit takes."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg.lapack import dpotrf, dtrtrs
 
 from sparselmm._types import Array
 
@@ -14,20 +13,20 @@ TINY = np.finfo(float).tiny
 
 def cholesky_lower(M: Array) -> Array:
     """L with L L' = M; NaN where M is not positive definite."""
-    if not len(M):
-        return np.empty((0, 0))
-    L, info = dpotrf(M, lower=1, clean=1)
-    return L if info == 0 else np.full_like(M, np.nan)
+    try:
+        return np.linalg.cholesky(M)
+    except np.linalg.LinAlgError:
+        return np.full_like(M, np.nan)
 
 
 def solve_lower(L: Array, B: Array) -> Array:
     """L^-1 B for lower triangular L."""
-    return dtrtrs(L, B, lower=1)[0] if len(L) else np.zeros_like(B)
+    return np.linalg.solve(L, B)
 
 
 def solve_lower_transposed(L: Array, B: Array) -> Array:
     """L^-T B for lower triangular L."""
-    return dtrtrs(L, B, lower=1, trans=1)[0] if len(L) else np.zeros_like(B)
+    return np.linalg.solve(L.T, B)
 
 
 class Spectrum(NamedTuple):

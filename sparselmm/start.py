@@ -9,7 +9,6 @@ is neglected). The linear equations are solved under tau² >= a small share of s
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import nnls
 
 from sparselmm._types import Array
 from sparselmm.covariance.model import CovarianceModel
@@ -56,8 +55,21 @@ def _component_variances(gram: Gram) -> Array:
             equations[r, c] = _trace(gram, first, second, weight)
     equations[m] = [*(diagonals[c].sum() for c in columns), gram.n]
     sums[m] = gram.XytXy[-1, -1]
-    solution, _ = nnls(equations / equations[:, m:], sums / equations[:, m])
+    solution = _non_negative(equations / equations[:, m:], sums / equations[:, m])
     return solution[:m] / max(solution[m], 1e-3 * sums[m] / gram.n, np.finfo(float).tiny)
+
+
+def _non_negative(A: Array, b: Array) -> Array:
+    """Least squares with negative solutions set to zero one round after the other."""
+    free = np.ones(len(b), dtype=bool)
+    x = np.zeros(len(b))
+    while free.any():
+        x[:] = 0.0
+        x[free] = np.linalg.lstsq(A[:, free], b, rcond=None)[0]
+        if (x >= 0.0).all():
+            break
+        free &= x > 0.0
+    return x
 
 
 def _trace(gram: Gram, first: tuple[int, int], second: tuple[int, int], weight: Array) -> float:

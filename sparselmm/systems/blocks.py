@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from sparselmm._types import Array
 from sparselmm.kernels import scatter
+from sparselmm.kernels.components import label_components
 from sparselmm.systems.leading import Leading
 from sparselmm.threads import over_range
 
@@ -68,17 +67,7 @@ class Layout:
 
 def component_labels(lead: Leading) -> Array:
     """Connected component of every column of S, numbered from zero."""
-    n_levels, n_S = len(lead.indptr) - 1, lead.n_S
-    if not n_S:
-        return np.empty(0, np.int64)
-    a22_rows = np.repeat(np.arange(n_S), np.diff(lead.A22_ptr))
-    met = np.repeat(np.arange(n_levels), np.diff(lead.indptr)) + n_S
-    rows = np.concatenate([a22_rows, met])
-    cols = np.concatenate([lead.A22_cols, lead.cols])
-    graph = coo_array((np.ones(len(rows), np.int8), (rows, cols)), shape=(n_S + n_levels,) * 2)
-    _, labels = connected_components(graph.tocsr(), directed=False)
-    _, labels = np.unique(labels[:n_S], return_inverse=True)
-    return labels
+    return label_components(lead.indptr, lead.cols, lead.A22_ptr, lead.A22_cols, lead.n_S)
 
 
 def make_layout(lead: Leading, labels: Array) -> Layout:

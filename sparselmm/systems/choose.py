@@ -13,7 +13,6 @@ from sparselmm.gram import Gram
 from sparselmm.machine import available_memory
 from sparselmm.systems.base import Store, System
 from sparselmm.systems.blocks import component_labels, make_layout
-from sparselmm.systems.crossed import make_crossed
 from sparselmm.systems.grouped import GroupedStore
 from sparselmm.systems.leading import Leading, make_leading
 
@@ -177,7 +176,15 @@ def _crossed(lead: Leading) -> _Candidate:
     n = float(lead.n_S)
     flops = n**3 + 2.0 * _pair_updates(lead) + _level_updates(lead)
     cost = PathCost("crossed", flops, 16.0 * n * n, f"dense of order {lead.n_S:,}")
-    return _Candidate(cost, lambda: make_crossed(lead))
+
+    def make() -> Store:
+        from sparselmm.systems.crossed import (
+            make_crossed,
+        )  # scipy.linalg, which small fits do without
+
+        return make_crossed(lead)
+
+    return _Candidate(cost, make)
 
 
 def _sparse(lead: Leading, *, required: bool, quick: bool) -> _Candidate:
