@@ -12,6 +12,7 @@ from sparselmm import estimates, rows
 from sparselmm.delegation import quantity, question
 from sparselmm.fit import Fit
 from sparselmm.inference import ddf, intervals, wald
+from sparselmm.inference.anova import anova
 from sparselmm.predict import predict
 from sparselmm.ranef import coef, ranef
 from sparselmm.report import describe, render, tables
@@ -47,6 +48,7 @@ class Results:
     t_test = question(wald.t_test)
     wald_test = question(wald.wald_test)
     ddf = question(ddf.degrees_of_freedom)
+    anova = question(anova)
 
     # variance components
     varcorr = quantity(varcorr)

@@ -11,6 +11,7 @@ inf             none: normal and chi-square
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -118,8 +119,33 @@ def satterthwaite(information: Information, cov_beta: Array, L: Array) -> Array:
     return 2.0 * variance**2 / spread
 
 
+@dataclass(frozen=True, slots=True)
+class FTest:
+    """An F test.
+
+    Attributes
+    ----------
+    statistic : float
+    df, df_resid : int and float
+        Numerator and denominator degrees of freedom.
+    scale : float
+        Factor of Kenward and Roger that the statistic carries.
+    """
+
+    statistic: float
+    df: int
+    df_resid: float
+    scale: float = 1.0
+
+
 def f_statistic(fit: Fit, L: Array, values: Array, method: str) -> tuple[float, int, float]:
-    """F test of L beta = c: statistic, numerator and denominator degrees of freedom.
+    """F test of L beta = c: statistic, numerator and denominator degrees of freedom; see `f_test`."""
+    test = f_test(fit, L, values, method)
+    return test.statistic, test.df, test.df_resid
+
+
+def f_test(fit: Fit, L: Array, values: Array, method: str) -> FTest:
+    """F test of L beta = c.
 
     Parameters
     ----------
@@ -134,10 +160,10 @@ def f_statistic(fit: Fit, L: Array, values: Array, method: str) -> tuple[float, 
     wald, rank = quadratic_form(L @ V @ L.T, L @ fit.beta - values)
     if method == "kenward-roger":
         df, scale = wald_moments(kenward_roger(fit), independent_rows(L))
-        return scale * wald / rank, rank, df
+        return FTest(scale * wald / rank, rank, df, scale)
     if method == "satterthwaite":
-        return wald / rank, rank, f_ddf(ddf(fit, independent_contrasts(L, V), method))
-    return wald / rank, rank, float(ddf(fit, L[:1], method)[0])
+        return FTest(wald / rank, rank, f_ddf(ddf(fit, independent_contrasts(L, V), method)))
+    return FTest(wald / rank, rank, float(ddf(fit, L[:1], method)[0]))
 
 
 def independent_rows(L: Array) -> Array:
