@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from sparselmm import estimates
 from sparselmm._types import Array
 from sparselmm.design import build_design
-from sparselmm.errors import ConvergenceWarning, DataError, RankWarning, SingularFitWarning
-from sparselmm.fit import Fit, Prepared, fit, prepare
+from sparselmm.errors import DataError
+from sparselmm.fit import Prepared, fit, prepare
 from sparselmm.options import Options
 from sparselmm.report.describe import describe_prepared
 from sparselmm.report.progress import progress_bar
 from sparselmm.report.render import Summary
+from sparselmm.report.verdict import EXACT, complaints
 from sparselmm.results import Results
-from sparselmm.varcorr import describe_singularity
 
 
 class LinearMixedModel:
@@ -194,6 +193,7 @@ def _fit(
     progress: bool,
 ) -> Results:
     """The one way to a fit: checks, bar, optimum, warnings that point at the caller's caller."""
+    check_settings(reml, options)
     check_rows(prepared)
     with progress_bar(progress) as report:
         record = fit(
@@ -206,6 +206,23 @@ def _fit(
     for category, message in complaints(record):
         warnings.warn(message, category, stacklevel=3)
     return Results(record)
+
+
+def check_settings(reml: object, options: object) -> None:
+    """Refuse settings of another type, which would otherwise be taken for something else.
+
+    Raises
+    ------
+    DataError
+        With what was found.
+    """
+    if not isinstance(reml, (bool, np.bool_)):
+        raise DataError(f"Found reml={reml!r}; expected True (REML) or False (maximum likelihood).")
+    if options is not None and not isinstance(options, Options):
+        raise DataError(
+            f"Found options of type {type(options).__name__}; expected sparselmm.Options, for "
+            "example Options(max_evaluations=500)."
+        )
 
 
 def check_start(prepared: Prepared, start: Sequence[float]) -> Array:
@@ -228,12 +245,12 @@ def check_start(prepared: Prepared, start: Sequence[float]) -> Array:
 
 
 def check_rows(prepared: Prepared) -> None:
-    """Refuse models whose fixed effects alone fit the rows exactly.
+    """Refuse models whose fixed effects alone reproduce the response.
 
     Raises
     ------
     DataError
-        With the numbers of rows and columns.
+        When there are as many fixed effects as rows, or nothing is left of the response.
     """
     n, p = prepared.gram.n, prepared.gram.p
     if p >= n:
@@ -241,43 +258,10 @@ def check_rows(prepared: Prepared) -> None:
             f"Found {p} fixed effects for {n} rows; expected fewer fixed effects than rows, or no "
             "residual is left. Simplify the fixed part."
         )
-
-
-def complaints(fit: Fit) -> Iterator[tuple[type[Warning], str]]:
-    """What a fit has to warn about, each once."""
-    gone = estimates.dropped(fit)
-    if gone:
-        yield RankWarning, rank_message(gone, len(estimates.names(fit)))
-    if not fit.optimum.converged:
-        yield ConvergenceWarning, convergence_message(fit)
-    singular = describe_singularity(fit)
-    if singular:
-        yield SingularFitWarning, singular_message(singular)
-
-
-def rank_message(gone: Sequence[str], p: int) -> str:
-    """Which columns were dropped."""
-    columns = "1 column" if len(gone) == 1 else f"{len(gone)} columns"
-    return (
-        f"{columns} of {p} in the fixed part ({', '.join(gone)}) can be written with earlier ones "
-        "and were dropped; they are missing (NaN) in the tables. Remove them from the formula, or "
-        "keep them knowing that their effects cannot be told apart."
-    )
-
-
-def convergence_message(fit: Fit) -> str:
-    """Why a fit may not be called converged."""
-    certificate = fit.optimum.certificate
-    return (
-        f"The fit is {fit.optimum.outcome.value} ({fit.optimum.evaluations} evaluations, score "
-        f"{certificate.score_norm:.1e} standard errors, smallest curvature "
-        f"{certificate.curvature:.2g}). Look at fit.optimum.log; go on with start=fit.theta."
-    )
-
-
-def singular_message(phrases: Sequence[str]) -> str:
-    """Which combination of random effects has no variance."""
-    return (
-        f"The fit is singular: in {'; in '.join(phrases)}. This is the optimum, on the boundary of "
-        "the parameters; a simpler term says the same with fewer parameters."
-    )
+    y, w = prepared.design.y, prepared.design.weights
+    if prepared.gram.XytXy[-1, -1] <= EXACT**2 * float(y @ (y if w is None else w * y)):
+        raise DataError(
+            f"The fixed effects reproduce all {n} values of '{prepared.spec.response}' exactly; "
+            "expected something left for the random effects and the residual. Check whether the "
+            "response was computed from the predictors."
+        )

@@ -84,8 +84,8 @@ def _outcome(fit: Fit) -> str:
     certificate = fit.optimum.certificate
     checked = (
         f"Certificate {'passed' if certificate.passed else 'failed'}: score "
-        f"{certificate.score_norm:.1e} standard errors, gain of another step "
-        f"{certificate.gain:.1e}, smallest curvature {certificate.curvature:.2g}"
+        f"{abs(certificate.score_norm):.1e} standard errors, gain of another step "
+        f"{abs(certificate.gain):.1e}, smallest curvature {certificate.curvature:.2g}"
     )
     singular = [f"Singular in {phrase}" for phrase in describe_singularity(fit)]
     return "\n".join([fit.optimum.outcome.value.capitalize(), checked, *singular])
