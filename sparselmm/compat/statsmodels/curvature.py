@@ -1,0 +1,116 @@
+"""Hessian of the log-likelihood in (fe_params, cov_re, vcomp): central differences of the exact score.
+
+The steps are relative, cov_re -> L (I + t S) L' for symmetric S and vcomp -> (1 + t) vcomp, so that they stay
+inside the cone and suit every scale; the chain rule brings them back to the elements of cov_re. The block of the
+fixed effects is exact:
+
+    d2l / dbeta dbeta' = -(nu / r2) M + (2 nu / r2²) (M d)(M d)'
+
+Rows and columns of a singular term are NaN: the likelihood ends there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sparselmm._types import Array
+from sparselmm.compat.statsmodels.engine import Engine, at_params, gradient
+from sparselmm.compat.statsmodels.params import MixedLMParams, lower_root
+
+STEP = 2e-4
+SINGULAR = 1e-4  # pivot of T, relative to what one level can show, below which a term counts as singular
+
+
+@dataclass(frozen=True, slots=True)
+class _Direction:
+    """A way to move the covariance parameters: its effect on the packed vector, and a step along it."""
+
+    packed: Array
+    cov_re: Array
+    vcomp: Array
+
+
+def hessian(engine: Engine, params: MixedLMParams, *, reml: bool) -> tuple[Array, bool]:
+    """Second derivatives, and whether a term is singular.
+
+    Returns
+    -------
+    ndarray, shape (k_tot, k_tot)
+    bool
+    """
+    k_fe, k_re2 = params.k_fe, params.k_re2
+    H = np.full((params.k_tot, params.k_tot), np.nan)
+    H[:k_fe, :k_fe] = _fixed_block(engine, params, reml=reml)
+    regular_re, regular_vc = regular_terms(engine, params)
+    moves = _directions(params, regular_re, regular_vc)
+    rows = np.concatenate([np.full(k_re2, regular_re), regular_vc]).astype(bool)
+    chosen = k_fe + np.flatnonzero(rows)
+    if moves:
+        slopes = np.column_stack([_slope(engine, params, move, reml) for move in moves])
+        D = np.column_stack([move.packed for move in moves])[rows]
+        block = np.linalg.solve(D.T, slopes.T).T
+        own = block[chosen]
+        H[np.ix_(chosen, chosen)] = 0.5 * (own + own.T)
+        H[:k_fe, chosen] = block[:k_fe]
+        H[chosen, :k_fe] = block[:k_fe].T
+    return H, not rows.all()
+
+
+def regular_terms(engine: Engine, params: MixedLMParams) -> tuple[bool, Array]:
+    """Which of cov_re and the components are away from the boundary."""
+    T = engine.factors(params.cov_re, params.vcomp)
+    large = [
+        np.diag(t) > SINGULAR * floor / np.sqrt(1e-9)
+        for t, floor in zip(T, engine.floor, strict=True)
+    ]
+    re = engine.layout.re
+    inside = True if re is None else bool(large[re.factor][re.columns].all())
+    vc = [bool(large[p.factor][p.columns].any()) for p in engine.layout.vc]
+    return inside, np.array(vc, dtype=bool)
+
+
+def _fixed_block(engine: Engine, params: MixedLMParams, *, reml: bool) -> Array:
+    point = at_params(engine, params, reml=reml, profile_fe=False)
+    solution, basis = point.solution, engine.prepared.gram.basis
+    half = basis.Rx.T @ solution.L_M
+    moved = half @ (solution.L_M.T @ point.distance)
+    s2, nu = solution.s2, solution.nu
+    block = np.full((engine.k_fe, engine.k_fe), np.nan)
+    block[np.ix_(basis.kept, basis.kept)] = -half @ half.T / s2 + 2.0 * np.outer(moved, moved) / (
+        nu * s2**2
+    )
+    return block
+
+
+def _directions(params: MixedLMParams, re: bool, vc: Array) -> list[_Direction]:
+    moves = []
+    lower = np.tril_indices(params.k_re)
+    still = np.zeros_like(np.asarray(params.cov_re, dtype=float))
+    L = lower_root(np.asarray(params.cov_re, dtype=float))
+    for a, b in zip(*lower, strict=True) if re else ():
+        S = np.zeros_like(still)
+        S[a, b] = S[b, a] = 1.0
+        moved = L @ S @ L.T
+        packed = np.concatenate([moved[lower], np.zeros(params.k_vc)])
+        moves.append(_Direction(packed, moved, np.zeros(params.k_vc)))
+    for k in np.flatnonzero(vc):
+        change = np.zeros(params.k_vc)
+        change[k] = params.vcomp[k]
+        moves.append(_Direction(np.concatenate([still[lower], change]), still, change))
+    return moves
+
+
+def _slope(engine: Engine, params: MixedLMParams, move: _Direction, reml: bool) -> Array:
+    """Change of the score (fixed effects, then packed) along a direction."""
+    ends = []
+    for t in (STEP, -STEP):
+        moved = MixedLMParams.from_components(
+            params.fe_params,
+            cov_re=params.cov_re + t * move.cov_re,
+            vcomp=params.vcomp + t * move.vcomp,
+        )
+        slope = gradient(at_params(engine, moved, reml=reml, profile_fe=False))
+        ends.append(np.concatenate([slope.fe, slope.packed()]))
+    return (ends[0] - ends[1]) / (2.0 * STEP)

@@ -1,0 +1,198 @@
+"""Formulas to matrices, in the column order of statsmodels (patsy's).
+
+Three ways lead to the same matrix: sums of numeric columns are read off the data; everything else goes through
+statsmodels' own formula manager where it is installed (so names, contrasts and transforms are exactly its own),
+and through formulaic, with its terms put in patsy's order, where it is not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sparselmm._types import Array
+from sparselmm.errors import DataError, FormulaError
+
+PLAIN = re.compile(r"^\s*[+-]?\s*\w+(\s*[+-]\s*\w+)*\s*$")
+
+
+class Matrix(NamedTuple):
+    """A matrix with the names of its columns and what repeats it on new data (None: plain columns)."""
+
+    values: Array
+    names: list[str]
+    spec: Any
+
+
+def refuse_bars(formula: str) -> None:
+    """Refuse lme4's bars, which patsy would read as bitwise or.
+
+    Raises
+    ------
+    FormulaError
+    """
+    if "|" in re.sub(r"`[^`]*`|'[^']*'|\"[^\"]*\"", "", str(formula)):
+        raise FormulaError(
+            f"Found a bar in `{formula}`; in MixedLM random effects stand outside of the formula. Write "
+            "groups='g', re_formula='~x' for (x | g), or use sparselmm.lmm, which reads lme4's formulas."
+        )
+
+
+def two_sides(formula: str) -> tuple[str, str]:
+    """Response and right side.
+
+    Raises
+    ------
+    FormulaError
+        When there is no response.
+    """
+    left, tilde, right = str(formula).partition("~")
+    if not tilde or not left.strip():
+        raise FormulaError(f"Found `{formula}`; expected a response and predictors, `y ~ x`.")
+    return left.strip(), right.strip()
+
+
+def response(text: str, data: pd.DataFrame, env: Mapping[str, Any]) -> Array:
+    """(n,) values of the left side."""
+    if text in data.columns and data[text].dtype.kind in "iuf":
+        return data[text].to_numpy(dtype=float)
+    values = engine_matrix(f"0 + {_quoted(text)}", data, env).values
+    if values.shape[1] != 1:
+        raise DataError(
+            f"`{text}` gives {values.shape[1]} columns; expected one numeric response; convert it first."
+        )
+    return values[:, 0]
+
+
+def _quoted(text: str) -> str:
+    return text if text.isidentifier() or "(" in text else f"I({text})"
+
+
+def matrix(right: str, data: pd.DataFrame, env: Mapping[str, Any]) -> Matrix:
+    """Columns of the right side of a formula.
+
+    Parameters
+    ----------
+    right : str
+        ``"x + C(a)"``; a leading ``~`` is allowed.
+    data : DataFrame
+        Without missing values.
+    env : mapping
+        Names beyond the columns: the caller's variables.
+    """
+    text = right.strip().removeprefix("~").strip()
+    plain = plain_columns(text, data)
+    if plain is None:
+        return engine_matrix(text, data, env)
+    intercept, names = plain
+    values = np.empty((len(data), intercept + len(names)))
+    values[:, :intercept] = 1.0
+    for i, name in enumerate(names, intercept):
+        values[:, i] = data[name].to_numpy()
+    return Matrix(values, ["Intercept"] * intercept + names, None)
+
+
+def plain_columns(text: str, data: pd.DataFrame) -> tuple[int, list[str]] | None:
+    """Intercept (0 or 1) and numeric columns of a sum made of nothing else, else None."""
+    if not PLAIN.match(text):
+        return None
+    intercept, names = 1, []
+    for sign, piece in re.findall(r"([+-]?)\s*(\w+)", text):
+        if piece in ("0", "1"):
+            intercept = int((piece == "1") != (sign == "-"))
+        elif sign == "-" or piece not in data.columns or data[piece].dtype.kind not in "iuf":
+            return None
+        elif piece not in names:
+            names.append(piece)
+    return (intercept, names) if intercept or names else None
+
+
+def engine_matrix(text: str, data: Any, env: Mapping[str, Any]) -> Matrix:
+    """Columns of any sum, by statsmodels' formula manager or by formulaic."""
+    try:
+        from statsmodels.formula._manager import FormulaManager
+    except ImportError:
+        return _formulaic_matrix(text, data, env)
+    manager = FormulaManager()
+    found = manager.get_matrices(text, data, eval_env=dict(env), pandas=True)
+    frame = found if isinstance(found, pd.DataFrame) else pd.DataFrame(found)
+    if len(frame) != len(data):
+        raise DataError(_missing_text(text, len(data) - len(frame)))
+    return Matrix(
+        np.ascontiguousarray(frame.to_numpy(dtype=float)), list(frame.columns), manager.spec
+    )
+
+
+def repeat(spec: Any, names: list[str], data: Any, env: Mapping[str, Any]) -> pd.DataFrame:
+    """The same columns for new data (spec None: plain columns).
+
+    Raises
+    ------
+    DataError
+        When a column is not there.
+    """
+    if spec is None:
+        frame = data if isinstance(data, pd.DataFrame) else pd.DataFrame(data)
+        absent = [name for name in names if name != "Intercept" and name not in frame.columns]
+        if absent:
+            raise DataError(
+                f"New data have no column '{absent[0]}'; expected {names}; found {list(frame.columns)}."
+            )
+        columns = {
+            name: 1.0 if name == "Intercept" else frame[name].to_numpy(dtype=float)
+            for name in names
+        }
+        return pd.DataFrame(columns, index=frame.index, columns=pd.Index(names))
+    frame = data if isinstance(data, pd.DataFrame) else pd.DataFrame(data)
+    if hasattr(spec, "get_model_matrix"):
+        return pd.DataFrame(spec.get_model_matrix(frame, context=dict(env)))
+    from statsmodels.formula._manager import FormulaManager
+
+    return pd.DataFrame(FormulaManager().get_matrices(spec, frame, eval_env=dict(env)))
+
+
+def _formulaic_matrix(text: str, data: Any, env: Mapping[str, Any]) -> Matrix:
+    from formulaic import Formula, model_matrix
+    from formulaic.errors import FormulaicError
+
+    try:
+        first = model_matrix(text, data.head(50), context=dict(env))
+        terms = _patsy_order(first.model_spec)
+        found = model_matrix(Formula(terms, _ordering="none"), data, context=dict(env))
+    except FormulaicError as error:
+        raise FormulaError(f"`{text}` cannot be evaluated: {error}") from error
+    frame = pd.DataFrame(found)
+    if len(frame) != len(data):
+        raise DataError(_missing_text(text, len(data) - len(frame)))
+    return Matrix(
+        np.ascontiguousarray(frame.to_numpy(dtype=float)), list(frame.columns), found.model_spec
+    )
+
+
+def _patsy_order(spec: Any) -> list:
+    """Terms without numeric factors first, then by their numeric factors; each by degree."""
+    categorical = {
+        factor for factor, (kind, _) in spec.encoder_state.items() if kind.value == "categorical"
+    }
+    seen: list[tuple[str, ...]] = [()]
+
+    def place(term: Any) -> tuple[int, int]:
+        numeric = tuple(
+            sorted(f.expr for f in term.factors if f.expr not in categorical and f.expr != "1")
+        )
+        if numeric not in seen:
+            seen.append(numeric)
+        return seen.index(numeric), term.degree
+
+    return sorted(spec.formula, key=place)
+
+
+def _missing_text(text: str, count: int) -> str:
+    return (
+        f"`{text}` is missing in {count} rows; pass missing='drop' to leave such rows out, or drop "
+        "them from the data first."
+    )

@@ -1,0 +1,43 @@
+"""Warnings of this interface; where statsmodels is installed they are its own kinds too."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+
+from sparselmm.errors import ConvergenceWarning, SingularFitWarning, SparseLMMWarning
+
+
+class UnusedArgumentWarning(SparseLMMWarning, FutureWarning):
+    """An argument of statsmodels that chooses nothing here."""
+
+
+@cache
+def _both(own: type[Warning], foreign: str) -> type[Warning]:
+    """Our warning, also caught by filters for statsmodels' one."""
+    try:
+        from statsmodels.tools import sm_exceptions
+    except ImportError:
+        return own
+    return type(own.__name__, (own, getattr(sm_exceptions, foreign)), {"__doc__": own.__doc__})
+
+
+def warn_singular(terms: str, level: int = 3) -> None:
+    """Say once that a fit lies on the boundary."""
+    message = (
+        f"The random effects covariance matrix is singular ({terms}): a variance is zero or a "
+        "correlation is 1 or -1. The fit is the optimum; standard errors of these variance "
+        "parameters do not exist. A simpler random-effects structure gives the same likelihood."
+    )
+    warnings.warn(message, _both(SingularFitWarning, "SingularMatrixWarning"), stacklevel=level + 1)
+
+
+def warn_not_converged(reason: str, level: int = 3) -> None:
+    """Say that a fit has not passed its certificate."""
+    kind = _both(ConvergenceWarning, "ConvergenceWarning")
+    warnings.warn(f"MixedLM: {reason}.", kind, stacklevel=level + 1)
+
+
+def warn_unused(message: str, level: int = 3) -> None:
+    """Say that an argument chooses nothing here, and what to write."""
+    warnings.warn(message, UnusedArgumentWarning, stacklevel=level + 1)

@@ -1,0 +1,355 @@
+"""`MixedLMResults`: what statsmodels' class of this name answers."""
+
+from __future__ import annotations
+
+import pickle
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from sparselmm._types import Array
+from sparselmm.compat.statsmodels import effects, hypotheses
+from sparselmm.compat.statsmodels.bootstrap import bootstrap
+from sparselmm.compat.statsmodels.curvature import hessian
+from sparselmm.compat.statsmodels.engine import at_params
+from sparselmm.compat.statsmodels.estimate import Estimate
+from sparselmm.compat.statsmodels.profile_re import profile_re
+from sparselmm.compat.statsmodels.summary import summary
+
+if TYPE_CHECKING:
+    from sparselmm.compat.statsmodels.model import MixedLM
+
+BEFORE_REMOVAL = ("llf", "normalized_cov_params", "df_resid", "nobs", "group_sizes")
+
+
+class MixedLMResults:
+    """A fitted `MixedLM`.
+
+    Attributes
+    ----------
+    model : MixedLM
+    params : ndarray or Series, shape (k_fe + k_re2 + k_vc,)
+        Fixed effects, lower triangle of cov_re, variance components; the last two divided by `scale`.
+    fe_params : ndarray or Series
+    cov_re, cov_re_unscaled : ndarray or DataFrame, shape (k_re, k_re)
+        Covariance of the random effects, and the same divided by `scale`.
+    vcomp : ndarray, shape (k_vc,)
+    scale : float
+        Residual variance.
+    llf, aic, bic : float
+        aic and bic are NaN under REML.
+    converged : bool
+        Whether the fit passed the engine's certificate.
+    hist : list of dict or None
+
+    Notes
+    -----
+    Standard errors come from the observed information of all parameters together, as in statsmodels; for
+    parameters of a singular term they are NaN, and those of the others hold them fixed.
+    """
+
+    t_test = hypotheses.t_test
+    wald_test = hypotheses.wald_test
+    f_test = hypotheses.f_test
+    wald_test_terms = hypotheses.wald_test_terms
+    t_test_pairwise = hypotheses.t_test_pairwise
+    summary = summary
+    profile_re = profile_re
+    bootstrap = bootstrap
+    use_t = False
+
+    def __init__(
+        self,
+        model: MixedLM,
+        estimate: Estimate,
+        *,
+        reml: bool,
+        hist: list | None = None,
+        active: Array | None = None,
+    ) -> None:
+        self.model = model
+        self.reml = reml
+        self.method = "REML" if reml else "ML"
+        self.params_object = estimate.params
+        self.scale = estimate.scale
+        self.llf = estimate.llf
+        self.converged, self.outcome = estimate.converged, estimate.outcome
+        self.hist = hist
+        self.use_sqrt, self.freepat = model.use_sqrt, model._freepat
+        self.fe_pen, self.cov_pen = model.fe_pen, model.cov_pen
+        self.k_fe, self.k_re = model.k_fe, model.k_re
+        self.k_re2, self.k_vc = model.k_re2, model.k_vc
+        self._active = active
+
+    def _vector(self, values: Array, names: list[str]) -> Any:
+        return pd.Series(values, index=names) if self.model.data.labelled else values
+
+    def _square(self, values: Array, names: list[str]) -> Any:
+        if not self.model.data.labelled:
+            return values
+        return pd.DataFrame(values, index=names, columns=names)
+
+    def _rows(self, values: Array) -> Any:
+        index = self.model.data.row_labels
+        return values if index is None else pd.Series(values, index=index)
+
+    @property
+    def params(self) -> Any:
+        """All parameters, packed."""
+        packed = self.params_object.get_packed(use_sqrt=False, has_fe=True)
+        return self._vector(packed, self.model.data.param_names)
+
+    @property
+    def fe_params(self) -> Any:
+        """Fixed effects."""
+        return self._vector(self.params_object.fe_params.copy(), self.model.data.xnames)
+
+    @property
+    def cov_re_unscaled(self) -> Any:
+        """Covariance of the random effects divided by `scale`."""
+        return self._square(self.params_object.cov_re.copy(), self.model.data.exog_re_names)
+
+    @property
+    def cov_re(self) -> Any:
+        """Covariance of the random effects."""
+        return self._square(
+            self.scale * self.params_object.cov_re, self.model.data.exog_re_names
+        )
+
+    @property
+    def vcomp(self) -> Array:
+        """Variance components."""
+        return self.scale * self.params_object.vcomp
+
+    @cached_property
+    def nobs(self) -> int:
+        """Rows."""
+        return self.model.nobs
+
+    @cached_property
+    def df_resid(self) -> int:
+        """Rows less the rank of exog."""
+        return self.model.nobs - self.model.engine.prepared.gram.p
+
+    @cached_property
+    def group_sizes(self) -> tuple[int, int, int, float]:
+        """Number of groups, and smallest, largest and mean number of rows."""
+        sizes = self.model._groups.sizes
+        return len(sizes), int(sizes.min()), int(sizes.max()), float(sizes.mean())
+
+    @cached_property
+    def _information(self) -> tuple[Array, bool]:
+        return hessian(self.model.engine, self.params_object, reml=self.reml)
+
+    @cached_property
+    def _covariance(self) -> Array:
+        """Inverse information over the elements that were estimated; zero for those held fixed."""
+        H, _ = self._information
+        estimated = np.ones(len(H), dtype=bool) if self._active is None else self._active
+        held = np.zeros(len(H), dtype=bool)
+        if self.freepat is not None:
+            held = self.freepat.get_packed(use_sqrt=False, has_fe=True) == 0
+        chosen = np.flatnonzero(estimated & ~held & np.isfinite(np.diag(H)))
+        out = np.full_like(H, np.nan)
+        out[held] = out[:, held] = 0.0
+        try:
+            out[np.ix_(chosen, chosen)] = np.linalg.inv(-H[np.ix_(chosen, chosen)])
+        except np.linalg.LinAlgError:
+            return out
+        return out
+
+    @cached_property
+    def normalized_cov_params(self) -> Array:
+        """`cov_params` divided by `scale`."""
+        return self._covariance / self.scale
+
+    def cov_params(self, r_matrix: Any = None) -> Any:
+        """Covariance matrix of the parameters, or of linear combinations of them.
+
+        Parameters
+        ----------
+        r_matrix : array_like, optional
+            Rows of coefficients, over all parameters or over the fixed effects.
+        """
+        V = self.normalized_cov_params * self.scale
+        if r_matrix is None:
+            return self._square(V, self.model.data.param_names)
+        R = np.atleast_2d(np.asarray(r_matrix, dtype=float))
+        return R @ V[: R.shape[1], : R.shape[1]] @ R.T
+
+    def _bse(self) -> Array:
+        with np.errstate(invalid="ignore"):
+            return np.sqrt(np.diag(self.normalized_cov_params) * self.scale)
+
+    @property
+    def bse(self) -> Any:
+        """Standard errors of `params`."""
+        return self._vector(self._bse(), self.model.data.param_names)
+
+    @property
+    def bse_fe(self) -> Any:
+        """Standard errors of the fixed effects."""
+        return self._vector(self._bse()[: self.k_fe], self.model.data.xnames)
+
+    @property
+    def bse_re(self) -> Any:
+        """Root of `scale` times the standard errors of the covariance parameters: statsmodels' convention."""
+        names = self.model.data.param_names[self.k_fe :]
+        return self._vector(np.sqrt(self.scale) * self._bse()[self.k_fe :], names)
+
+    @property
+    def tvalues(self) -> Any:
+        """Parameters divided by their standard errors."""
+        return self._vector(self._z(), self.model.data.param_names)
+
+    def _z(self) -> Array:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(self.params) / self._bse()
+
+    @property
+    def pvalues(self) -> Any:
+        """Two-sided, from the normal distribution."""
+        from scipy.special import ndtr
+
+        return self._vector(2.0 * ndtr(-np.abs(self._z())), self.model.data.param_names)
+
+    def conf_int(self, alpha: float = 0.05, cols: Any = None) -> Any:
+        """Wald intervals of `params`.
+
+        Parameters
+        ----------
+        alpha : float
+        cols : array_like of int, optional
+            Which parameters.
+
+        Returns
+        -------
+        ndarray or DataFrame, shape (m, 2)
+        """
+        from scipy.special import ndtri
+
+        half = -ndtri(alpha / 2.0) * self._bse()
+        params = np.asarray(self.params)
+        limits = np.column_stack([params - half, params + half])
+        names = np.array(self.model.data.param_names)
+        if cols is not None:
+            limits, names = limits[np.asarray(cols)], names[np.asarray(cols)]
+        return pd.DataFrame(limits, index=names) if self.model.data.labelled else limits
+
+    @property
+    def _n_parameters(self) -> float:
+        if self.freepat is None:
+            return len(np.asarray(self.params)) + 1
+        return float(self.freepat.get_packed(use_sqrt=False, has_fe=True).sum()) + 1
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion; NaN under REML."""
+        return np.nan if self.reml else -2.0 * (self.llf - self._n_parameters)
+
+    @property
+    def bic(self) -> float:
+        """Bayesian criterion; NaN under REML."""
+        return np.nan if self.reml else -2.0 * self.llf + np.log(self.nobs) * self._n_parameters
+
+    @cached_property
+    def _modes(self) -> list[Array]:
+        """Conditional modes, shape (l_j, s_j) per factor."""
+        point = at_params(
+            self.model.engine, self.params_object, reml=self.reml, profile_fe=False
+        )
+        return point.random_effects()
+
+    @cached_property
+    def random_effects(self) -> dict:
+        """Conditional means of the random effects: a Series for every group, made when it is looked at."""
+        return effects.means(self.model, self._modes)
+
+    @cached_property
+    def random_effects_cov(self) -> dict:
+        """Conditional covariances of the random effects: a DataFrame for every group."""
+        return effects.covariances(
+            self.model, np.asarray(self.cov_re), self.vcomp, float(self.scale)
+        )
+
+    @cached_property
+    def _fitted(self) -> Array:
+        return effects.fitted(self.model, self.params_object.fe_params, self._modes)
+
+    @property
+    def fittedvalues(self) -> Any:
+        """Fixed part and random effects, per row."""
+        return self._rows(self._fitted)
+
+    @property
+    def resid(self) -> Any:
+        """endog less `fittedvalues`."""
+        return self._rows(self.model.endog - self._fitted)
+
+    def predict(self, exog: Any = None, transform: bool = True) -> Any:
+        """Means of the fixed part.
+
+        Parameters
+        ----------
+        exog : DataFrame, dict or array_like, optional
+            New data; the model's own when not given.
+        transform : bool
+            Whether `exog` holds the variables of the formula rather than columns of exog.
+        """
+        if exog is None:
+            return self._rows(self.model.predict(self.params_object))
+        if transform and self.model.data.formula is not None:
+            table = self.model.predict_frame(exog)
+            return pd.Series(self.model.predict(self.params_object, table), index=table.index)
+        values = np.asarray(exog, dtype=float)
+        if values.ndim == 1 and self.k_fe > 1:
+            values = values[None, :]
+        elif values.ndim == 1:
+            values = values[:, None]
+        means = self.model.predict(self.params_object, values)
+        return pd.Series(means, exog.index) if isinstance(exog, pd.DataFrame) else means
+
+    def remove_data(self) -> None:
+        """Drop what grows with the number of rows; tables, tests and predictions for new data stay."""
+        for name in BEFORE_REMOVAL:
+            getattr(self, name)
+        model = self.model
+        for name in ("_modes", "_fitted", "random_effects", "random_effects_cov"):
+            self.__dict__.pop(name, None)
+        for name in ("engine", "diagonal_engine", "components", "row_indices"):
+            model.__dict__.pop(name, None)
+        effects.forget_rows(model)
+
+    def save(self, fname: Any, remove_data: bool = False) -> None:
+        """Pickle to a file.
+
+        Parameters
+        ----------
+        fname : str or file
+        remove_data : bool
+            Call `remove_data` before.
+        """
+        if remove_data:
+            self.remove_data()
+        if hasattr(fname, "write"):
+            pickle.dump(self, fname)
+        else:
+            Path(fname).write_bytes(pickle.dumps(self))
+
+    @classmethod
+    def load(cls, fname: Any) -> MixedLMResults:
+        """Read what `save` wrote; only from files you trust."""
+        if hasattr(fname, "read"):
+            return pickle.load(fname)
+        return pickle.loads(Path(fname).read_bytes())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """With standard errors, without random effects (made again when asked for)."""
+        _ = self.normalized_cov_params
+        state = dict(self.__dict__)
+        for name in ("random_effects", "random_effects_cov", "_information"):
+            state.pop(name, None)
+        return state
