@@ -1,0 +1,67 @@
+"""The README and the pages: every Python block runs and prints what is shown."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+import tomllib
+import warnings
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+if not (ROOT / "docs" / "build_outputs.py").exists():
+    pytest.skip("the documentation is not part of this distribution", allow_module_level=True)
+
+
+def _load():
+    spec = importlib.util.spec_from_file_location("build_outputs", ROOT / "docs/build_outputs.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+outputs = _load()
+
+
+@pytest.mark.parametrize(
+    "page", outputs.pages(), ids=lambda page: str(page.relative_to(ROOT).with_suffix(""))
+)
+def test_outputs_are_those_of_the_code(page, monkeypatch, tmp_path):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wrong = outputs.mismatches(page)
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=str
+)
+def test_links_to_files_lead_somewhere(page):
+    targets = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", page.read_text())
+    missing = [target for target in targets if not (page.parent / target).exists()]
+    assert not missing
+
+
+def test_architecture_lists_every_module():
+    text = (ROOT / "docs/explanation/architecture.md").read_text()
+    modules = {
+        path.stem if path.suffix else path.name
+        for path in (ROOT / "sparselmm").iterdir()
+        if (path.suffix == ".py" or (path / "__init__.py").exists()) and path.stem != "__init__"
+    }
+    assert not {name for name in modules if f"`{name}`" not in text and f"`{name}/`" not in text}
+
+
+def test_architecture_lists_the_floors_of_the_checks():
+    floors = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = floors["contracts"][0]["layers"]
+    text = (ROOT / "docs/explanation/architecture.md").read_text()
+    shown = re.search(r"```\{?literalinclude|```text\n(?P<floors>.*?)```", text, re.DOTALL)
+    assert shown
+    assert re.findall(r"\w+", shown["floors"]) == re.findall(r"\w+", " ".join(layers))
