@@ -110,6 +110,11 @@ class Fit:
         return self.prepared.gram
 
     @property
+    def system(self) -> System:
+        """The penalised system."""
+        return self.prepared.system
+
+    @property
     def model(self) -> CovarianceModel:
         """The covariance templates."""
         return self.prepared.model
@@ -147,7 +152,7 @@ class Fit:
     def factored(self) -> Factored:
         """The Cholesky factor of A at the optimum, made anew after unpickling."""
         kept = self.solution.factored
-        return self.prepared.system.at(self.solution.T) if kept is None else kept
+        return self.system.at(self.solution.T) if kept is None else kept
 
     def b(self) -> list[Array]:
         """Conditional modes, shape (l_j, s_j) per factor."""
