@@ -19,7 +19,8 @@ import numpy as np
 
 from sparselmm._types import Array
 from sparselmm.criterion import Solution
-from sparselmm.linalg import Spectrum
+from sparselmm.errors import ConvergenceError
+from sparselmm.linalg import Spectrum, spectrum
 from sparselmm.problem import Evaluation, Problem
 from sparselmm.start import level_information, moment_start
 from sparselmm.steps import Scale, Step, expectation_maximisation, propose, relative_size
@@ -81,7 +82,8 @@ class Certificate:
     score_norm : float
         Root of twice that: how far, in standard errors, the optimum may still be.
     curvature : float
-        Smallest eigenvalue of the Hessian, scaled to unit diagonal.
+        Smallest eigenvalue of the Hessian (average information, curvature of T T' and what the scores along the way
+        taught), scaled to unit diagonal.
     on_boundary : tuple of int
         Entries of theta (pivots) that are zero; the score pushes each of them down.
     passed : bool
@@ -186,35 +188,42 @@ class _Run:
         self.next: Step | None = None
 
     def descend(self, theta: Array, tolerance: float, max_evaluations: int) -> Outcome:
-        at = self.best = self.evaluate(theta, "start")
+        at = self.best = self.evaluate(theta, "start", limit=np.inf)
+        if at is None:
+            return Outcome.STALLED
         while True:
             step = self.next = propose(self.problem.model, at, self.correction, self.scale)
             if step.gain <= tolerance:
                 return Outcome.CONVERGED
             if len(self.log) >= max_evaluations:
                 return Outcome.MAX_EVALUATIONS
-            new = self.improve(at, step.theta, step.kind)
+            new = self.improve(at, step)
             if new is None:
                 return Outcome.CONVERGED if step.gain <= self.noise(at) else Outcome.STALLED
             self.learn(at, new)
             at = self.best = new
 
-    def improve(self, at: Evaluation, theta: Array, kind: str) -> Evaluation | None:
-        """Evaluate a proposal; shorter ones, then an EM step, while it raises the deviance."""
-        for attempt in range(4):
-            new = self.evaluate(theta, kind if attempt == 0 else "shorter")
-            if new.deviance <= at.deviance + self.noise(at):
-                return new
-            theta = at.theta + SHORTER * (theta - at.theta)
+    def improve(self, at: Evaluation, step: Step) -> Evaluation | None:
+        """Evaluate a proposal; while that raises the deviance shorter ones, at last an EM step."""
+        limit = at.deviance + self.noise(at)
         levels = [n_levels for n_levels, _ in self.problem.gram.shapes]
+        move = step.theta - at.theta
+        proposals = [(step.kind, move), *(("shorter", SHORTER**k * move) for k in (1, 2, 3))]
+        for kind, shorter in proposals:
+            new = self.evaluate(at.theta + shorter, kind, limit)
+            if new is not None:
+                return new
         theta = expectation_maximisation(self.problem.model, at, levels)
-        new = self.evaluate(np.maximum(theta, self.scale.floor), "em")
-        return new if new.deviance <= at.deviance + self.noise(at) else None
+        return self.evaluate(np.maximum(theta, self.scale.floor), "em", limit)
 
-    def evaluate(self, theta: Array, step: str) -> Evaluation:
-        new = self.problem.evaluate(theta)
-        entry = Entry(theta, new.deviance, new.score_norm(), step)
-        self.record(entry)
+    def evaluate(self, theta: Array, step: str, limit: float) -> Evaluation | None:
+        """Value, score and information, or None where the value is above the limit (or undefined)."""
+        solution = self.problem.solve(theta)
+        if not solution.deviance <= limit:
+            self.record(Entry(theta, solution.deviance, np.nan, step))
+            return None
+        new = self.problem.evaluate(theta, solution)
+        self.record(Entry(theta, new.deviance, new.score_norm(), step))
         return new
 
     def record(self, entry: Entry) -> None:
@@ -245,7 +254,11 @@ class _Run:
     def finish(self, outcome: Outcome, *, closing: bool) -> Optimum:
         """Take the closing step, set pivots on the floor to zero, certify."""
         at, model = self.best, self.problem.model
-        assert at is not None
+        if at is None:
+            raise ConvergenceError(
+                f"Found a deviance of {self.log[0].deviance} at the starting values; expected a finite one. "
+                "The response may be fitted perfectly, or the data hold extreme values: rescale them."
+            )
         theta = self.next.theta if closing and self.next is not None else at.theta
         low = model.pivots & (theta <= 2.0 * self.scale.floor)
         theta = np.where(low, 0.0, theta)
@@ -259,17 +272,18 @@ class _Run:
                 solution = closed
             else:
                 theta = at.theta
-        certificate = certify(at, self.next, np.flatnonzero(low))
+        certificate = certify(at, self.correction, self.next, np.flatnonzero(low))
         if outcome.converged:
             outcome = Outcome.SINGULAR if low.any() else Outcome.CONVERGED
             outcome = outcome if certificate.passed else Outcome.STALLED
         return Optimum(theta, solution, outcome, certificate, tuple(self.log))
 
 
-def certify(at: Evaluation, step: Step | None, low: Array) -> Certificate:
-    """What the last evaluation says about the optimum."""
+def certify(at: Evaluation, correction: Array, step: Step | None, low: Array) -> Certificate:
+    """What the last evaluation, and what was learned on the way, say about the optimum."""
     gain = np.inf if step is None else step.gain
-    curvature = float(at.hessian_spectrum.values[0])
+    learned = at.hessian + at.jacobian.T @ correction @ at.jacobian
+    curvature = float(spectrum(learned).values[0])
     norm = float(np.sqrt(2.0 * max(gain, 0.0)))
     passed = curvature > -1e-6 and norm < LARGEST_SCORE
     return Certificate(gain, norm, curvature, tuple(map(int, low)), passed)

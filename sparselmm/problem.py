@@ -101,9 +101,9 @@ class Problem:
         """Value and profiled estimates only."""
         return solve_at(self.gram, self.system, self.model.factors(theta), reml=self.reml)
 
-    def evaluate(self, theta: Array) -> Evaluation:
-        """Value, score and average information."""
-        solution = self.solve(theta)
+    def evaluate(self, theta: Array, solution: Solution | None = None) -> Evaluation:
+        """Value, score and average information, from the solution at theta where it is at hand."""
+        solution = self.solve(theta) if solution is None else solution
         E = gradient_matrices(self.gram, solution)
         information = 2.0 * average_information(self.gram, solution, self.model.directions)
         return Evaluation(self.model, theta, solution, E, self.model.gradient(E), information)
