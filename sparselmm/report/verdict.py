@@ -13,7 +13,8 @@ from sparselmm.report.text import count
 from sparselmm.varcorr import describe_singularity
 
 EXACT = 1e-13  # of the response's length: what counts as nothing left
-LARGE_FACTOR = 1e7  # pivots of T at which random effects of any size are free
+FREE = 1e5  # pivots of T at which random effects of any size are as good as free
+NOTHING = 1e-9  # share of the sum of squares that may be left there
 
 
 def complaints(fit: Fit) -> Iterator[tuple[type[Warning], str]]:
@@ -50,9 +51,9 @@ def convergence_message(fit: Fit) -> str:
 
 def boundless_message(fit: Fit) -> str:
     """What to say when random effects of any size reproduce the response; empty when they do not."""
-    T = tuple(LARGE_FACTOR * np.eye(len(t)) for t in fit.solution.T)
+    T = tuple(FREE * np.eye(len(t)) for t in fit.solution.T)
     r2 = fit.problem.solve(fit.model.theta(T)).r2
-    if r2 > EXACT * float(fit.gram.XytXy[-1, -1]):
+    if not r2 <= NOTHING * float(fit.gram.XytXy[-1, -1]):
         return ""
     return (
         f"The random effects reproduce all {fit.n} values of '{fit.spec.response}' exactly: the "
