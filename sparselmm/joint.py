@@ -106,3 +106,22 @@ def data_rows(fit: Fit) -> JointRows:
     design = fit.design
     codes = [factor.codes for factor in design.factors]
     return joint_rows(fit, design.X, codes, [factor.Q for factor in design.factors])
+
+
+@dataclass(frozen=True, slots=True)
+class DesignRows:
+    """Rows of the fit: z' of Z Lambda and r'."""
+
+    z: Rows
+    R: Array
+
+    def take(self, which: Array) -> DesignRows:
+        """Some of the rows."""
+        return DesignRows(self.z.take(which), self.R[which])
+
+
+def design_rows(fit: Fit) -> DesignRows:
+    """All rows of the fit, without their quadratic forms."""
+    factors = fit.design.factors
+    z = _rows(fit, [factor.codes for factor in factors], [factor.Q for factor in factors])
+    return DesignRows(z, fixed_rows(fit, fit.design.X, z))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sparselmm import estimates, rows
+from sparselmm import estimates, influence, rows
 from sparselmm.delegation import quantity, question
 from sparselmm.fit import Fit
 from sparselmm.inference import ddf, intervals, wald
@@ -73,6 +73,11 @@ class Results:
     fittedvalues = quantity(rows.fittedvalues)
     resid = quantity(rows.resid)
     predict = question(predict)
+    residuals = question(influence.residuals)
+    hatvalues = question(influence.hatvalues)
+    cooks_distance = question(influence.cooks_distance)
+    dfbeta = question(influence.dfbeta)
+    dfbetas = question(influence.dfbetas)
 
     # what happened
     converged = quantity(estimates.converged)

@@ -213,19 +213,37 @@ def _read(factored: Factored, reader: InverseReader, partners: Array, rows: Rows
 def _solved(factored: Factored, rows: Rows) -> Array:
     """The first form, in blocks of right-hand sides, once per distinct row."""
     rows, again = _distinct(rows)
-    lead = factored.leading
-    size = max(1, BLOCK_BYTES // (8 * lead.n_S))
+    size = max(1, BLOCK_BYTES // (8 * factored.leading.n_S))
     out = np.empty(len(rows))
     for start in range(0, len(rows), size):
-        part = rows.take(slice(start, start + size))
-        W = _forward(factored, part)
-        levels = part.codes[lead.index].astype(np.int64)
-        t = np.zeros((len(part), lead.n_S))
-        pattern = (lead.indptr, lead.cols, factored.G)
-        over_range(forms.reduced_rows, len(t), *pattern, levels, W, *_columns(factored, part), t)
-        solved = factored.schur.solve(np.ascontiguousarray(t.T))
-        out[start : start + size] = (W**2).sum(axis=1) + np.einsum("ia,ai->i", t, solved)
+        _, W, t, solved = partner_rows(factored, rows.take(slice(start, start + size)))
+        out[start : start + size] = (W**2).sum(axis=1) + np.einsum("ia,ia->i", t, solved)
     return out[again]
+
+
+def partner_rows(factored: Factored, rows: Rows) -> tuple[Array, Array, Array, Array]:
+    """The pieces of the first form for every row.
+
+    For rows i and j, z_i'A^-1 z_j = [same leading level] w_i'w_j + t_i'S^-1 t_j.
+
+    Returns
+    -------
+    levels : ndarray of int64, shape (m,)
+        Of the leading factor.
+    W : ndarray, shape (m, s_1)
+    t, solved : ndarray, shape (m, n_S)
+        Rows t' and S^-1 t.
+    """
+    lead = factored.leading
+    levels = rows.codes[lead.index].astype(np.int64)
+    W = _forward(factored, rows)
+    t = np.zeros((len(rows), lead.n_S))
+    if not lead.n_S:
+        return levels, W, t, t
+    pattern = (lead.indptr, lead.cols, factored.G)
+    over_range(forms.reduced_rows, len(t), *pattern, levels, W, *_columns(factored, rows), t)
+    solved = factored.schur.solve(np.ascontiguousarray(t.T))
+    return levels, W, t, np.ascontiguousarray(solved.T)
 
 
 def _distinct(rows: Rows) -> tuple[Rows, Array]:
