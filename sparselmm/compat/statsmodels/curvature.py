@@ -71,6 +71,21 @@ def regular_terms(engine: Engine, params: MixedLMParams) -> tuple[bool, Array]:
     return inside, np.array(vc, dtype=bool)
 
 
+def nearly_singular(engine: Engine, params: MixedLMParams) -> list[int]:
+    """Factors with a regular variance that lies within a tenth of its standard error of zero.
+
+    Small variances have a standard error of about noise sqrt(2 / levels), noise being what one level's data show.
+    """
+    T = engine.factors(params.cov_re, params.vcomp)
+    found = []
+    for j, (t, floor) in enumerate(zip(T, engine.floor, strict=True)):
+        levels = engine.prepared.gram.shapes[j][0]
+        share = np.diag(t) ** 2 / (floor**2 / 1e-9)
+        if (share < 0.1 * np.sqrt(2.0 / levels)).any():
+            found.append(j)
+    return found
+
+
 def _fixed_block(engine: Engine, params: MixedLMParams, *, reml: bool) -> Array:
     point = at_params(engine, params, reml=reml, profile_fe=False)
     solution, basis = point.solution, engine.prepared.gram.basis

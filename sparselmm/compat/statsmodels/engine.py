@@ -155,6 +155,21 @@ def point_at(
     return Point(engine, moved, distance)
 
 
+def refined_llf(point: Point) -> float:
+    """Log-likelihood with r2 = ||y - X beta - Z b||² + ||u||² summed over rows.
+
+    Cross-products leave r2 a rounding error of 1e-16 y'y; this sum has none beyond its own size, and that of u counts
+    to second order only. Numerical derivatives of `MixedLM.loglike` need it.
+    """
+    solution, prepared = point.solution, point.engine.prepared
+    gram, design = prepared.gram, prepared.design
+    e = gram.basis.response(design.X, design.y, None) - gram.basis.fixed(design.X) @ solution.beta
+    for factor, b in zip(design.factors, point.random_effects(), strict=True):
+        e -= np.einsum("ia,ia->i", factor.Q, b[factor.codes])
+    r2 = float(e @ e + solution.u @ solution.u)
+    return point.llf - 0.5 * solution.nu * float(np.log(r2 / solution.r2))
+
+
 def at_params(engine: Engine, params: MixedLMParams, *, reml: bool, profile_fe: bool) -> Point:
     """The model at statsmodels' parameters."""
     T = engine.factors(params.cov_re, params.vcomp)

@@ -9,10 +9,15 @@ import numpy as np
 
 from sparselmm._types import Array
 from sparselmm.compat.statsmodels import estimate
-from sparselmm.compat.statsmodels.curvature import regular_terms
+from sparselmm.compat.statsmodels.curvature import nearly_singular, regular_terms
 from sparselmm.compat.statsmodels.engine import Engine
 from sparselmm.compat.statsmodels.estimate import Estimate, Mask, Penalties
-from sparselmm.compat.statsmodels.messages import warn_not_converged, warn_singular, warn_unused
+from sparselmm.compat.statsmodels.messages import (
+    warn_nearly_singular,
+    warn_not_converged,
+    warn_singular,
+    warn_unused,
+)
 from sparselmm.compat.statsmodels.params import MixedLMParams
 from sparselmm.compat.statsmodels.results import MixedLMResults
 from sparselmm.optimise import Entry
@@ -207,6 +212,8 @@ def _report(model: MixedLM, done: Estimate, *, do_cg: bool) -> None:
     singular += [f"vcomp {model.exog_vc.names[k]}" for k in np.flatnonzero(~components)]
     if singular:
         warn_singular(", ".join(singular))
+    elif nearly_singular(model.engine, done.params):
+        warn_nearly_singular()
 
 
 def _say(done: Estimate) -> None:

@@ -32,6 +32,16 @@ def warn_singular(terms: str, level: int = 3) -> None:
     warnings.warn(message, _both(SingularFitWarning, "SingularMatrixWarning"), stacklevel=level + 1)
 
 
+def warn_nearly_singular(level: int = 3) -> None:
+    """Say that a variance cannot be told from zero."""
+    message = (
+        "The random effects covariance matrix is nearly singular: a variance is within a tenth of a "
+        "standard error of zero. The fit is the optimum; intervals from standard errors mean little here, use "
+        "profile_re or a likelihood-ratio test."
+    )
+    warnings.warn(message, _both(SingularFitWarning, "SingularMatrixWarning"), stacklevel=level + 1)
+
+
 def warn_not_converged(reason: str, level: int = 3) -> None:
     """Say that a fit has not passed its certificate."""
     kind = _both(ConvergenceWarning, "ConvergenceWarning")

@@ -30,7 +30,7 @@ from sparselmm.compat.statsmodels.data import (
     table,
 )
 from sparselmm.compat.statsmodels.distribution import MixedLMDistribution
-from sparselmm.compat.statsmodels.engine import Engine, Point, at_params, gradient
+from sparselmm.compat.statsmodels.engine import Engine, Point, at_params, gradient, refined_llf
 from sparselmm.compat.statsmodels.estimate import Penalties
 from sparselmm.compat.statsmodels.fitting import fit
 from sparselmm.compat.statsmodels.groups import Groups, LazyDict, code_groups
@@ -376,7 +376,7 @@ class MixedLM:
         point = self._point(self._params(params), profile_fe)
         full = self._params(params).copy()
         full.fe_params = self.engine.beta(point.solution)
-        return point.llf - Penalties(self.fe_pen, self.cov_pen).value(full)
+        return refined_llf(point) - Penalties(self.fe_pen, self.cov_pen).value(full)
 
     def score(self, params: Any, profile_fe: bool = True) -> Array:
         """Gradient of `loglike` in the packed parameters (roots with `use_sqrt`), zero where masked.
