@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from sparselmm import estimates, influence, rows
 from sparselmm.delegation import quantity, question
 from sparselmm.fit import Fit
-from sparselmm.inference import ddf, intervals, wald
+from sparselmm.inference import ddf, intervals, sandwich, variance, wald
 from sparselmm.inference.anova import anova
+from sparselmm.inference.profile import profile
 from sparselmm.predict import predict
 from sparselmm.ranef import coef, ranef
 from sparselmm.report import describe, render, tables
@@ -45,13 +46,16 @@ class Results:
     pvalues = quantity(wald.pvalues)
     cov_params = question(estimates.cov_params)
     conf_int = question(intervals.conf_int)
+    profile = question(profile)
     t_test = question(wald.t_test)
     wald_test = question(wald.wald_test)
     ddf = question(ddf.degrees_of_freedom)
     anova = question(anova)
+    cov_robust = question(sandwich.cov_robust)
 
     # variance components
     varcorr = quantity(varcorr)
+    varcorr_se = question(variance.varcorr_se)
     sigma = quantity(estimates.sigma)
     scale = quantity(estimates.scale)
     theta = quantity(estimates.theta)

@@ -57,4 +57,8 @@ def conf_int(
     """
     if method == "wald":
         return wald_intervals(fit, level, parm, **kwargs)
+    if method == "profile":
+        from sparselmm.inference.profile import profile_intervals
+
+        return profile_intervals(fit, level, parm, **kwargs)
     raise InferenceError(f"Found method={method!r}; expected one of {', '.join(METHODS)}.")

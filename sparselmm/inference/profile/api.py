@@ -1,0 +1,225 @@
+"""Profiles of a fit: who is profiled, in which process, and what is said about it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import ndtri
+
+from sparselmm.errors import ConvergenceWarning, InferenceError
+from sparselmm.fit import Fit
+from sparselmm.fit import fit as refit
+from sparselmm.inference.profile.find import find_targets
+from sparselmm.inference.profile.record import Curve, Profile, check_level, make_curve
+from sparselmm.inference.profile.surface import learn_correction, make_surface, point_at, slice_at
+from sparselmm.inference.profile.targets import Function, Target
+from sparselmm.inference.profile.trace import Context, Trace, trace
+from sparselmm.inference.profile.walk import LowerDeviance
+from sparselmm.threads import limited_threads
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CURVES = 0.99  # level up to which curves are followed unless the level asked for is higher
+
+
+def profile(
+    fit: Fit,
+    parm: str | Sequence[str] | None = None,
+    *,
+    level: float = 0.95,
+    functions: Mapping[str, Function] | None = None,
+    reach: float | None = None,
+    executor: Executor | None = None,
+    progress: bool = False,
+) -> Profile:
+    r"""Profile likelihood of the parameters of a fit.
+
+    Parameters
+    ----------
+    fit : Fit
+        A REML fit is refitted by maximum likelihood first: as in lme4 the ML deviance is profiled, and the
+        result says so.
+    parm : str or sequence of str, optional
+        Names of fixed effects, ``"sigma"``, standard deviations ``"sd_x|g"``, correlations ``"cor_x.z|g"``, or
+        ``"icc"`` (share of the variance, averaged over rows, that the random effects explain). All but the last by
+        default.
+    level : float
+        Level whose interval ends are solved exactly.
+    functions : mapping of str to callable, optional
+        Further quantities: each function takes a dict of all standard deviations, correlations and sigma by name
+        and returns a number.
+    reach : float, optional
+        |zeta| up to which the curves are followed; by default the cutoff of the level, at least that of 0.99.
+    executor : concurrent.futures.Executor, optional
+        Runs the parameters side by side.
+    progress : bool
+        Show a bar (needs tqdm).
+
+    Returns
+    -------
+    Profile
+        Curves, ``conf_int()``, and the tidy ``frame`` with columns ``parm, value, zeta, deviance``.
+
+    Raises
+    ------
+    InferenceError
+        For an unknown parameter, and for a fit that did not converge.
+
+    Notes
+    -----
+    zeta is the signed root of the rise of the deviance, approximately standard normal at the true value; an
+    interval holds the values with \|zeta\| below the normal quantile. A standard deviation whose profile does not
+    reach the cutoff above zero has the lower end 0, a correlation the end -1 or 1. When a lower deviance is met
+    on the way, the optimum is corrected, the profile starts anew, and a `ConvergenceWarning` says so.
+
+    References
+    ----------
+    Bates, D., Maechler, M., Bolker, B., Walker, S. (2015). Fitting linear mixed-effects models using lme4.
+    Journal of Statistical Software 67(1), section 5.1.
+
+    Examples
+    --------
+    >>> import sparselmm as slm
+    >>> fit = slm.lmm("Reaction ~ Days + (Days | Subject)", slm.load_dataset("sleepstudy"))
+    >>> print(fit.profile(["sd_Days|Subject", "Days"]))
+    Profile likelihood, 95 % intervals
+    <BLANKLINE>
+                     estimate  lower  upper
+    sd_Days|Subject    5.7168 3.8012 8.7534
+    Days               10.467 7.3587 13.576
+    Note: the fit is by REML; the ML deviance is profiled, around the ML estimates
+    """
+    level = check_level(level)
+    _check_fit(fit)
+    notes = []
+    if fit.reml:
+        notes.append("the fit is by REML; the ML deviance is profiled, around the ML estimates")
+        fit = refit(fit.prepared, reml=False, options=fit.options, start=fit.theta)
+        _check_fit(fit)
+    cutoff = float(ndtri(0.5 * (1.0 + level)))
+    farthest = max(cutoff, float(ndtri(0.5 * (1.0 + CURVES)))) if reach is None else reach
+    for _ in range(3):
+        targets = find_targets(
+            fit, parm if parm is None or isinstance(parm, str) else list(parm), functions
+        )
+        context = make_context(fit, (cutoff,), farthest)
+        try:
+            curves = _trace_all(context, targets, executor, progress)
+            break
+        except LowerDeviance as found:
+            fall = fit.deviance - found.point.value
+            fit = refit(fit.prepared, reml=False, options=fit.options, start=found.point.theta)
+            note = f"a deviance lower by {fall:.2g} was met on the way: the optimum was corrected"
+            warnings.warn(note[0].upper() + note[1:], ConvergenceWarning, stacklevel=2)
+            notes.append(note)
+    else:
+        raise InferenceError(
+            "Found ever lower deviances along the profile; expected a fit at its optimum. Fit again with other "
+            "start values."
+        )
+    notes += _bound_notes(curves)
+    return Profile(fit, level, {curve.name: curve for curve in curves}, tuple(notes))
+
+
+def profile_intervals(
+    fit: Fit, level: float = 0.95, parm: str | Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Profile-likelihood intervals only, the curves followed no farther than they must be.
+
+    This is what ``conf_int(method="profile")`` returns.
+
+    Parameters
+    ----------
+    fit : Fit
+    level : float
+    parm : str or sequence of str, optional
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``lower, upper``, indexed by parameter.
+
+    Examples
+    --------
+    >>> import sparselmm as slm
+    >>> fit = slm.lmm("Yield ~ 1 + (1 | Batch)", slm.load_dataset("dyestuff"))
+    >>> fit.conf_int(method="profile").round(3)
+                           lower     upper
+    sd_Intercept|Batch    12.197    84.063
+    sigma                 38.230    67.658
+    Intercept           1486.451  1568.549
+    """
+    cutoff = float(ndtri(0.5 * (1.0 + check_level(level))))
+    return profile(fit, parm, level=level, reach=cutoff).conf_int()
+
+
+def make_context(fit: Fit, cutoffs: tuple[float, ...], reach: float) -> Context:
+    """The ML surface around a fit, with its Hessian at the optimum."""
+    surface = make_surface(fit)
+    threads = fit.prepared.threads(fit.options)
+    theta = np.where(fit.model.pivots, np.maximum(fit.theta, surface.floor), fit.theta)
+    with limited_threads(threads):
+        start = point_at(surface, slice_at(surface, theta), None)
+        correction = learn_correction(surface, start)
+    best = min(fit.deviance, start.value)
+    return Context(fit, surface, start, best, correction, cutoffs, reach, threads)
+
+
+def _check_fit(fit: Fit) -> None:
+    if not fit.optimum.converged:
+        raise InferenceError(
+            f"Found a fit that is {fit.optimum.outcome.value}; expected a converged one to profile. Fit again with "
+            "more evaluations (options) or other start values."
+        )
+
+
+def _trace_all(
+    context: Context, targets: list[Target], executor: Executor | None, progress: bool
+) -> list[Curve]:
+    run = partial(_trace_or_point, context)
+    if executor is None:
+        results: Iterable = map(run, targets)
+    else:
+        results = executor.map(run, targets)
+    with limited_threads(context.threads):
+        return [
+            make_curve(target, _unwrap(result))
+            for target, result in zip(targets, _shown(results, len(targets), progress), strict=True)
+        ]
+
+
+def _trace_or_point(context: Context, target: Target):
+    """A trace, or the better point that was met: exceptions with arguments do not travel between processes."""
+    try:
+        return trace(context, target)
+    except LowerDeviance as found:
+        return found.point
+
+
+def _unwrap(result) -> Trace:
+    if not isinstance(result, Trace):
+        raise LowerDeviance(result)
+    return result
+
+
+def _shown(results: Iterable, total: int, progress: bool) -> Iterator:
+    if not progress:
+        return iter(results)
+    from tqdm.auto import tqdm
+
+    return iter(tqdm(results, total=total, desc="profile", unit="parameter"))
+
+
+def _bound_notes(curves: list[Curve]) -> list[str]:
+    notes = []
+    for curve in curves:
+        for side, note in zip(("lower", "upper"), curve.notes, strict=True):
+            if note:
+                notes.append(f"{side} end of {curve.name}: {note}")
+    return list(dict.fromkeys(notes))

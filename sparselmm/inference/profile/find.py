@@ -1,0 +1,132 @@
+"""Which quantities of a fit are profiled: by name, all of them, or functions of the user's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from sparselmm._types import Array
+from sparselmm.errors import InferenceError
+from sparselmm.fit import Fit
+from sparselmm.inference.profile.surface import Held
+from sparselmm.inference.profile.targets import (
+    Correlation,
+    Custom,
+    FixedEffect,
+    Function,
+    Sigma,
+    StandardDeviation,
+    Target,
+)
+
+
+def group_names(fit: Fit) -> list[str]:
+    """Names of the grouping factors per term; repeated ones are numbered as in lme4."""
+    seen: Counter[str] = Counter()
+    out = []
+    for term in fit.spec.terms:
+        out.append(term.grouping + (f".{seen[term.grouping]}" if seen[term.grouping] else ""))
+        seen[term.grouping] += 1
+    return out
+
+
+def variance_targets(fit: Fit) -> list[Target]:
+    """Standard deviations and correlations of every term, then sigma."""
+    m, out = fit.model.n_theta, []
+    for t, (term, part, group) in enumerate(
+        zip(fit.spec.terms, fit.model.parts, group_names(fit), strict=True)
+    ):
+        s = len(term.columns)
+        rows = np.zeros((s, m, s))
+        rows[:, part.theta] = part.template.factor_basis.transpose(1, 0, 2)
+        out += [
+            StandardDeviation(f"sd_{name}|{group}", "log", (0.0, np.inf), rows[i], (t, i))
+            for i, name in enumerate(term.columns)
+        ]
+        if term.template == "unstructured":
+            out += [
+                Correlation(
+                    f"cor_{term.columns[i]}.{term.columns[j]}|{group}", "atanh", (-1.0, 1.0),
+                    rows[i], rows[j],
+                )
+                for i in range(s)
+                for j in range(i + 1, s)
+            ]  # fmt: skip
+    return [*out, Sigma("sigma", "log", (0.0, np.inf))]
+
+
+def fixed_targets(fit: Fit) -> list[Target]:
+    """The fixed effects that the model keeps."""
+    basis = fit.gram.basis
+    inverse = np.linalg.inv(basis.Rx) if fit.p else np.empty((0, 0))
+    names = [fit.spec.column_names[k] for k in fit.kept]
+    return [
+        FixedEffect(name, held=Held(np.ascontiguousarray(row), float(at)))
+        for name, row, at in zip(names, inverse, basis.beta0, strict=True)
+    ]
+
+
+def icc_target(parameters: tuple[Target, ...], fit: Fit) -> Target:
+    """The share of the variance, averaged over the rows, that the random effects explain."""
+    means = []
+    for j, factor in enumerate(fit.design.factors):
+        means.append((j, factor.Q.T @ factor.Q / fit.n))
+    return Custom("icc", function=_Share(tuple(means), fit), parameters=parameters)
+
+
+@dataclass(frozen=True)
+class _Share:
+    """Mean random-effects variance of a row over its total variance."""
+
+    means: tuple[tuple[int, Array], ...]
+    fit: Fit
+
+    def __call__(self, values: Mapping[str, float]) -> float:
+        explained = 0.0
+        for term, group in zip(self.fit.spec.terms, group_names(self.fit), strict=True):
+            M = self.means[term.factor][1][term.start : term.stop, term.start : term.stop]
+            sd = np.array([values[f"sd_{name}|{group}"] for name in term.columns])
+            R = np.eye(len(sd))
+            for i in range(len(sd)):
+                for j in range(i + 1, len(sd)):
+                    name = f"cor_{term.columns[i]}.{term.columns[j]}|{group}"
+                    R[i, j] = R[j, i] = values.get(name, 0.0)
+            explained += float((M * R * np.multiply.outer(sd, sd)).sum())
+        return explained / (explained + values["sigma"] ** 2)
+
+
+def find_targets(
+    fit: Fit, parm: str | list[str] | None, functions: Mapping[str, Function] | None
+) -> list[Target]:
+    """The targets asked for, in the order of the question.
+
+    Raises
+    ------
+    InferenceError
+        For a name that the fit does not have.
+    """
+    variances, fixed = variance_targets(fit), fixed_targets(fit)
+    own = [
+        Custom(name, function=function, parameters=tuple(variances))
+        for name, function in (functions or {}).items()
+    ]
+    known = {target.name: target for target in (*variances, *fixed, *own)}
+    if parm is None:
+        return [*variances, *fixed, *own]
+    chosen = []
+    for name in [parm] if isinstance(parm, str) else list(parm):
+        if name == "icc" and name not in known:
+            chosen.append(icc_target(tuple(variances), fit))
+        elif name in known:
+            chosen.append(known[name])
+        else:
+            raise InferenceError(
+                f"Found no parameter {name!r} to profile; expected some of "
+                f"{', '.join(map(repr, known))}, or 'icc'. For another quantity pass functions={{name: f}}."
+            )
+    if parm is not None and own:
+        chosen += [target for target in own if target not in chosen]
+    return chosen

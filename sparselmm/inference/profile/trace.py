@@ -1,0 +1,216 @@
+"""The profile of one parameter: both sides of the optimum, joined to a curve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sparselmm._types import Array
+from sparselmm.fit import Fit
+from sparselmm.inference.profile.hold import Anchor, Memory, hold
+from sparselmm.inference.profile.surface import Point, Surface, point_at
+from sparselmm.inference.profile.targets import (
+    FARTHEST,
+    Correlation,
+    Custom,
+    FixedEffect,
+    StandardDeviation,
+    Target,
+)
+from sparselmm.inference.profile.walk import Node, Side, Walk, walk_side
+from sparselmm.inference.reduce import linear_deviance, reduce_fit
+from sparselmm.linalg import spectrum
+from sparselmm.optimise import FLOOR
+from sparselmm.threads import limited_threads
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all parameters share; travels to worker processes.
+
+    Attributes
+    ----------
+    fit : Fit
+        By maximum likelihood.
+    surface : Surface
+    start : Point
+        The optimum, pivots of zero replaced by their floors.
+    best : float
+        Its deviance.
+    correction : ndarray
+        See `learn_correction`.
+    cutoffs : tuple of float
+    reach : float
+    threads : int
+    """
+
+    fit: Fit
+    surface: Surface
+    start: Point
+    best: float
+    correction: Array
+    cutoffs: tuple[float, ...]
+    reach: float
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Both sides of one parameter.
+
+    Attributes
+    ----------
+    estimate : float
+    down, up : Side
+    """
+
+    estimate: float
+    down: Side
+    up: Side
+
+
+def trace(context: Context, target: Target) -> Trace:
+    """Profile one parameter in both directions."""
+    with limited_threads(context.threads):
+        if _undefined(context, target):
+            return _flat(context)
+        at_bound = _bound_of_estimate(context, target)
+        start = context.start
+        if isinstance(target, FixedEffect):
+            estimate = _fixed_estimate(context, target)
+            start = point_at(context.surface, start.slice, start.tau, target.held, estimate)
+        else:
+            estimate = target.from_scale(target.value(start.x))
+        if at_bound is not None:
+            estimate = target.bounds[at_bound]
+        sides = [_trace_side(context, target, start, estimate, at_bound, sign) for sign in (-1, 1)]
+    return Trace(estimate, *sides)
+
+
+def _trace_side(
+    context: Context, target: Target, start: Point, estimate: float, at_bound: int | None, sign: int
+) -> Side:
+    memory = Memory(context.correction.copy())
+    if at_bound is None:
+        origin = Node(
+            target.to_scale(estimate), 0.0, _origin_slope(context, target, start), context.best
+        )
+        first = None
+    else:
+        outward = -1 if at_bound == 0 else 1
+        origin = Node(outward * np.inf, 0.0, np.nan, context.best)
+        if sign == outward:
+            ends = dict.fromkeys(context.cutoffs, origin.phi)
+            return Side([origin], ends, "the estimate is on the bound")
+        first = _first_step(context, target, start, at_bound)
+    walk = Walk(
+        context.surface, target, sign, context.best, memory,
+        _bound_deviance(context, target, sign),
+    )  # fmt: skip
+    return walk_side(walk, origin, start, context.cutoffs, context.reach, first)
+
+
+def _fixed_estimate(context: Context, target: FixedEffect) -> float:
+    held = target.held
+    return float(held.offset + held.direction @ context.start.slice.solution.beta)
+
+
+def _origin_slope(context: Context, target: Target, start: Point) -> float:
+    """d zeta / d phi at the optimum: the root of half the profile's curvature."""
+    K = start.jacobian
+    H = start.hessian + K.T @ context.correction @ K
+    shape = spectrum(H)
+    if isinstance(target, FixedEffect):
+        own, cross = start.stiffness
+        curvature = own - float(cross @ shape.solve(cross))
+        return np.sqrt(0.5 * (curvature if curvature > 0.0 else own))
+    a = K.T @ target.derivatives(start.x)[0]
+    return float(1.0 / np.sqrt(max(2.0 * a @ shape.solve(a), 1e-300)))
+
+
+def _undefined(context: Context, target: Target) -> bool:
+    """Whether a correlation involves an effect without variance."""
+    if not isinstance(target, Correlation):
+        return False
+    rows = (context.fit.theta @ G for G in (target.first, target.second))
+    return any(not row.any() for row in rows)
+
+
+def _flat(context: Context) -> Trace:
+    note = "not identified: one of the two standard deviations is zero"
+    sides = [
+        Side(
+            [Node(sign * np.inf, 0.0, np.nan, context.best)],
+            dict.fromkeys(context.cutoffs, sign * np.inf),
+            note,
+        )
+        for sign in (-1, 1)
+    ]
+    return Trace(np.nan, *sides)
+
+
+def _bound_of_estimate(context: Context, target: Target) -> int | None:
+    """0 or 1 where the estimate is on its lower or upper bound."""
+    theta = context.fit.theta
+    if isinstance(target, StandardDeviation):
+        return None if (theta @ target.row).any() else 0
+    if isinstance(target, Correlation):
+        phi = target.value(np.append(theta, 0.0))
+        return None if abs(phi) < FARTHEST else int(phi > 0.0)
+    if isinstance(target, Custom) and np.isfinite(target.bounds[0]):
+        return None if theta.any() else 0
+    return None
+
+
+def _first_step(context: Context, target: Target, start: Point, at_bound: int) -> float:
+    """phi of the first node away from a bound: the deviance rises with the square of the smallest pivot."""
+    goal = context.cutoffs[0] / 3.0 if context.cutoffs else 0.5
+    model, floor = context.surface.model, context.surface.floor
+    if isinstance(target, StandardDeviation):
+        rows = np.flatnonzero(target.row.any(axis=1) & model.pivots)
+        size = 1.0
+    elif isinstance(target, Correlation):
+        rows = np.flatnonzero(target.second.any(axis=1) & model.pivots)
+        size = float(np.linalg.norm(start.theta @ target.second))
+    else:
+        return target.to_scale(0.02)
+    pivot = rows[-1]
+    gradient = np.linalg.solve(start.slice.jacobian.T, start.gradient[:-1])[pivot]
+    rise = 0.5 * gradient / start.theta[pivot]  # d deviance / d pivot²
+    noise = floor[pivot] / np.sqrt(FLOOR)
+    theta = min(goal / np.sqrt(max(rise, 1e-300)), 3.0 * noise)
+    if isinstance(target, StandardDeviation):
+        return 0.5 * start.tau + float(np.log(theta))
+    across = min(theta / size, 0.9)
+    phi = float(np.arctanh(np.sqrt(1.0 - across * across)))
+    return phi if at_bound else -phi
+
+
+def _bound_deviance(context: Context, target: Target, sign: int):
+    """How to find the deviance at the bound on one side."""
+    if isinstance(target, StandardDeviation) and sign < 0:
+        term, column = target.place_in
+        whole = context.fit.spec.terms[term].template == "scalar"
+        width = len(context.fit.spec.terms[term].columns)
+        dropped = [(term, c) for c in (range(width) if whole else [column])]
+        return lambda _: reduce_fit(context.fit, dropped, reml=False).deviance(reml=False)
+    if isinstance(target, Correlation):
+        return lambda at: _perfect_deviance(context, target, at, sign)
+    if isinstance(target, Custom) and np.isfinite(target.bounds[0]) and sign < 0:
+        return lambda _: linear_deviance(context.fit.gram, reml=False)
+    return None
+
+
+def _perfect_deviance(context: Context, target: Target, at: Point, sign: int) -> float:
+    """The deviance at a correlation of 1 or -1, approached in a few steps."""
+    memory = Memory(context.correction.copy())
+    deviance, here = np.inf, abs(target.value(at.x))
+    for phi in (2.5, FARTHEST):
+        if phi <= here:
+            continue
+        held: Anchor | None = hold(context.surface, target, at, sign * phi, memory, tolerance=1e-5)
+        if held is None:
+            break
+        at, deviance = held.point, held.deviance
+    return deviance

@@ -1,0 +1,332 @@
+"""From the optimum outwards, one side at a time: where zeta takes the values that a curve needs.
+
+zeta = sign root(d - d_min) has the exact slope (d d / d phi) / (2 zeta) at every node, so that the next node is
+extrapolated, and the end of an interval found, by cubics in phi as a function of zeta. Near a bound (a standard
+deviation of zero, a correlation of 1 or -1) the deviance of the bound is found first; what lies between follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from sparselmm.inference.profile.hold import Anchor, Memory, hold
+from sparselmm.inference.profile.surface import Point, Surface
+from sparselmm.inference.profile.targets import Correlation, Target
+
+NEAR_BOUND = {
+    "log": 0.15,
+    "atanh": 0.05,
+}  # share of the distance to a bound from which on it is looked at
+FARTHEST_JUMP = 2.5  # in zeta's steps
+MOST_NODES = 40
+BEYOND = 1.03  # aim of the last node, relative to the reach: not to fall short of it
+CLOSE = 5e-4  # in zeta: from here a cubic finds the end of an interval
+INSIDE, AT_ENDS = 1e-4, 1e-6  # fall of the deviance that is left: at nodes, at ends of intervals
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A point of a profile.
+
+    Attributes
+    ----------
+    phi : float
+        On the target's scale; infinite at a bound.
+    zeta : float
+    slope : float
+        d zeta / d phi; NaN at a bound.
+    deviance : float
+    anchor : Anchor or None
+        Where the walk may be taken up again; dropped from the record.
+    """
+
+    phi: float
+    zeta: float
+    slope: float
+    deviance: float
+    anchor: Anchor | None = None
+
+
+class LowerDeviance(Exception):
+    """The walk found a point better than the optimum it started from."""
+
+    def __init__(self, point: Point) -> None:
+        super().__init__("lower deviance")
+        self.point = point
+
+
+@dataclass
+class Side:
+    """One side of a profile.
+
+    Attributes
+    ----------
+    nodes : list of Node
+        Outwards, the optimum first.
+    ends : dict of float to float
+        Interval end per cutoff of |zeta|, on the target's scale; infinite at a bound.
+    note : str
+    evaluations : int
+    """
+
+    nodes: list[Node]
+    ends: dict[float, float] = field(default_factory=dict)
+    note: str = ""
+    evaluations: int = 0
+
+
+@dataclass
+class Walk:
+    """What a walk on one side needs.
+
+    Attributes
+    ----------
+    surface : Surface
+    target : Target
+    sign : int
+        Down (-1) or up (1).
+    best : float
+        Deviance at the optimum.
+    memory : Memory
+    bound : callable
+        Deviance at the bound on this side, from a point near it; None where there is no bound.
+    """
+
+    surface: Surface
+    target: Target
+    sign: int
+    best: float
+    memory: Memory
+    bound: Callable[[Point], float] | None
+
+    def node(self, anchor: Anchor) -> Node:
+        """zeta and its slope at a held point."""
+        rise = anchor.deviance - self.best
+        if rise < -self.tolerance():
+            raise LowerDeviance(anchor.point)
+        zeta = self.sign * np.sqrt(max(rise, 1e-300))
+        return Node(anchor.phi, zeta, anchor.slope / (2.0 * zeta), anchor.deviance, anchor)
+
+    def tolerance(self) -> float:
+        """A fall of the deviance that is no rounding error."""
+        return 1e-5 + 1e-11 * abs(self.best)
+
+
+def inverse_cubic(a: Node, b: Node, zeta: float) -> float:
+    """phi at zeta by the cubic through two nodes and their slopes (also beyond them)."""
+    width = b.zeta - a.zeta
+    t = (zeta - a.zeta) / width
+    da, db = width / a.slope, width / b.slope
+    rise = b.phi - a.phi
+    return a.phi + t * (da + t * (3.0 * rise - 2.0 * da - db + t * (da + db - 2.0 * rise)))
+
+
+def between_bound(
+    target: Target, bound: float, zeta_bound: float, near: Node, zeta: float
+) -> float:
+    """Quantity at zeta between a bound and the node next to it.
+
+    zeta is taken to be quadratic in the distance w from the bound (in its root for correlations).
+    """
+    value = target.from_scale(near.phi)
+    root = isinstance(target, Correlation)
+    w = abs(value - bound)
+    dw = near.slope * target.slope(value) * np.sign(value - bound)
+    if root:
+        w, dw = np.sqrt(w), dw * 2.0 * np.sqrt(w)
+    b = 2.0 * (near.zeta - zeta_bound) / w - dw
+    c = (dw - (near.zeta - zeta_bound) / w) / w
+    gap = zeta - zeta_bound
+    disc = max(b * b + 4.0 * c * gap, 0.0)
+    s = 2.0 * gap / (b + np.copysign(np.sqrt(disc), dw)) if gap else 0.0
+    s = float(np.clip(s, 0.0, w))
+    return float(bound + np.sign(value - bound) * (s * s if root else s))
+
+
+def value_between(target: Target, a: Node, b: Node, zeta: float) -> float:
+    """Quantity at zeta between two nodes, one of which may be a bound."""
+    if np.isfinite(a.phi) and np.isfinite(b.phi):
+        return target.from_scale(inverse_cubic(a, b, zeta))
+    end, near = (b, a) if np.isfinite(a.phi) else (a, b)
+    return between_bound(target, target.bounds[int(end.phi > 0.0)], end.zeta, near, zeta)
+
+
+def walk_side(
+    walk: Walk,
+    origin: Node,
+    start: Point,
+    cutoffs: tuple[float, ...],
+    reach: float,
+    first: float | None = None,
+) -> Side:
+    """Trace one side.
+
+    Parameters
+    ----------
+    walk : Walk
+    origin : Node
+        The optimum.
+    start : Point
+        Its point.
+    cutoffs : tuple of float
+        |zeta| at which interval ends are wanted exactly, increasing.
+    reach : float
+        |zeta| up to which the curve is wanted.
+    first : float, optional
+        phi of the first node, where the optimum is on a bound.
+    """
+    side = Side([origin])
+    spacing = cutoffs[0] / 3.0 if cutoffs else reach / 4.0
+    held, bound = None, None
+    farthest = reach if reach in cutoffs else BEYOND * reach
+    while abs(side.nodes[-1].zeta) < reach - CLOSE and len(side.nodes) < MOST_NODES:
+        last = side.nodes[-1]
+        goal = walk.sign * min(abs(last.zeta) + spacing, farthest)
+        goal = _snap(goal, cutoffs, spacing, walk.sign)
+        phi = (
+            first if len(side.nodes) == 1 and first is not None else _extrapolate(side.nodes, goal)
+        )
+        if walk.bound is not None and bound is None and _near_bound(walk, origin, phi):
+            bound = _bound_node(walk, held.point if held else start)
+        if bound is not None:
+            if abs(bound.zeta) <= abs(last.zeta) + 0.02 or _exhausted(walk, last):
+                break
+            phi = _towards_bound(walk, bound, last, goal)
+        tolerance = AT_ENDS if abs(goal) in cutoffs else INSIDE
+        new = _advance(
+            walk, start, held, last.phi if np.isfinite(last.phi) else phi, phi, tolerance
+        )
+        if new is None:
+            side.note = "the profile could not be followed further"
+            break
+        held = new
+        side.evaluations += held.evaluations
+        node = walk.node(held)
+        if abs(node.zeta) <= abs(last.zeta):
+            side.note = "the profile is not monotone"
+            break
+        side.nodes.append(node)
+    for cutoff in cutoffs:
+        _find_end(walk, side, bound, start, cutoff)
+    if bound is not None:
+        side.nodes = [n for n in side.nodes if abs(n.zeta) < abs(bound.zeta)]
+        side.nodes.append(bound)
+    side.nodes = [replace(node, anchor=None) for node in side.nodes]
+    return side
+
+
+def _snap(goal: float, cutoffs: tuple[float, ...], spacing: float, sign: int) -> float:
+    """A goal moved onto a cutoff that is near."""
+    for cutoff in cutoffs:
+        if abs(abs(goal) - cutoff) < 0.34 * spacing:
+            return sign * cutoff
+    return goal
+
+
+def _extrapolate(nodes: list[Node], goal: float) -> float:
+    last = nodes[-1]
+    linear = (goal - last.zeta) / last.slope
+    if len(nodes) < 2 or not np.isfinite(nodes[-2].phi):
+        return last.phi + linear
+    step = inverse_cubic(nodes[-2], last, goal) - last.phi
+    farthest = FARTHEST_JUMP * linear
+    if step * linear <= 0.0:
+        return last.phi + linear
+    return last.phi + float(np.clip(step, -abs(farthest), abs(farthest)))
+
+
+def _side_bound(walk: Walk) -> float:
+    return walk.target.bounds[0 if walk.sign < 0 else 1]
+
+
+def _near_bound(walk: Walk, origin: Node, phi: float) -> bool:
+    bound = _side_bound(walk)
+    first = abs(walk.target.from_scale(origin.phi) - bound)
+    if not np.isfinite(first):
+        return False
+    return abs(walk.target.from_scale(phi) - bound) < NEAR_BOUND.get(walk.target.scale, 0.1) * first
+
+
+def _exhausted(walk: Walk, last: Node) -> bool:
+    """Whether the walk is so near the bound that nothing is left between."""
+    bound = _side_bound(walk)
+    value = walk.target.from_scale(last.phi)
+    if isinstance(walk.target, Correlation):
+        return abs(value - bound) < 1e-5
+    return False
+
+
+def _bound_node(walk: Walk, at: Point) -> Node:
+    deviance = walk.bound(at)
+    rise = max(deviance - walk.best, 0.0)
+    return Node(walk.sign * np.inf, walk.sign * np.sqrt(rise), np.nan, deviance)
+
+
+def _towards_bound(walk: Walk, bound: Node, last: Node, goal: float) -> float:
+    """phi for a goal between the last node and the bound; halfway where the goal lies beyond the bound."""
+    if abs(goal) > abs(bound.zeta) - 0.01:
+        goal = last.zeta + 0.6 * (bound.zeta - last.zeta)
+    value = between_bound(walk.target, _side_bound(walk), bound.zeta, last, goal)
+    return walk.target.to_scale(value)
+
+
+def _advance(
+    walk: Walk, start: Point, last: Anchor | None, here: float, phi: float, tolerance: float
+) -> Anchor | None:
+    """Hold at phi, or nearer where that fails."""
+    at, slope = (start, 0.0) if last is None else (last.point, last.slope)
+    for _ in range(6):
+        held = hold(
+            walk.surface, walk.target, at, phi, walk.memory, slope=slope, tolerance=tolerance
+        )
+        if held is not None:
+            return held
+        phi = here + 0.4 * (phi - here)
+    return None
+
+
+def _find_end(walk: Walk, side: Side, bound: Node | None, start: Point, cutoff: float) -> None:
+    """The end of the interval at a cutoff, to full accuracy; it becomes a node."""
+    nodes = side.nodes
+    beyond = [i for i, n in enumerate(nodes) if abs(n.zeta) >= cutoff - CLOSE]
+    goal = walk.sign * cutoff
+    if bound is not None and abs(bound.zeta) < cutoff:
+        side.ends[cutoff] = walk.sign * np.inf
+        side.note = "the bound, the profile does not reach the cutoff before it"
+        return
+    if not beyond and bound is None:
+        side.ends[cutoff] = np.nan
+        side.note = side.note or "the profile does not reach the cutoff"
+        return
+    low = nodes[beyond[0] - 1] if beyond else nodes[-1]
+    high = nodes[beyond[0]] if beyond else bound
+    for _ in range(12):
+        near = min((n for n in (low, high) if np.isfinite(n.phi)), key=lambda n: abs(n.zeta - goal))
+        value = value_between(walk.target, low, high, goal)
+        phi = walk.target.to_scale(value)
+        if abs(near.zeta - goal) < CLOSE and near.anchor is not None:
+            side.ends[cutoff] = phi
+            return
+        inside = min(low.phi, high.phi) < phi < max(low.phi, high.phi)
+        if not inside and np.isfinite(low.phi) and np.isfinite(high.phi):
+            phi = 0.5 * (low.phi + high.phi)
+        at = start if near.anchor is None else near.anchor.point
+        held = hold(
+            walk.surface, walk.target, at, phi, walk.memory, slope=2.0 * goal * near.slope,
+            tolerance=AT_ENDS,
+        )  # fmt: skip
+        if held is None:
+            break
+        side.evaluations += held.evaluations
+        node = walk.node(held)
+        nodes.append(node)
+        nodes.sort(key=lambda n: abs(n.zeta))
+        if abs(node.zeta) < cutoff:
+            low = node
+        else:
+            high = node
+    side.ends[cutoff] = np.nan
+    side.note = "the end of the interval was not found"
