@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from sparselmm.fit import Fit, Prepared
 from sparselmm.options import Options
 from sparselmm.report.render import Section, Summary
@@ -94,7 +96,12 @@ def _outcome(fit: Fit) -> str:
 def log_table(fit: Fit) -> TextTable:
     """One row per evaluation."""
     rows = tuple(
-        (str(i), f"{entry.deviance:.8g}", f"{entry.score_norm:.2e}", entry.step)
+        (str(i), f"{entry.deviance:.8g}", _or_dash(entry.score_norm), entry.step)
         for i, entry in enumerate(fit.optimum.log, 1)
     )
     return TextTable(("", "deviance", "score norm", "step"), rows, left=0)
+
+
+def _or_dash(norm: float) -> str:
+    """A score norm; a dash where only the deviance was computed."""
+    return "-" if np.isnan(norm) else f"{norm:.2e}"
