@@ -13,8 +13,8 @@ from sparselmm.delegation import quantity, question
 from sparselmm.fit import Fit
 from sparselmm.inference import ddf, intervals, sandwich, variance, wald
 from sparselmm.inference.anova import anova
+from sparselmm.inference.prediction import predict
 from sparselmm.inference.profile import profile
-from sparselmm.predict import predict
 from sparselmm.ranef import coef, ranef
 from sparselmm.report import describe, render, tables
 from sparselmm.varcorr import varcorr
