@@ -14,7 +14,7 @@ from sparselmm._types import Array
 from sparselmm.compat.statsmodels import formulas
 from sparselmm.compat.statsmodels.components import CodedSpec
 from sparselmm.compat.statsmodels.data import ModelData, complete_rows, covariance_names
-from sparselmm.compat.statsmodels.groups import code_groups
+from sparselmm.compat.statsmodels.groups import code_groups, group_values
 from sparselmm.compat.statsmodels.vc_formula import formula_components
 from sparselmm.errors import DataError
 
@@ -131,15 +131,15 @@ def formula_arguments(
     return arguments, described
 
 
-def _group_labels(groups: Any, frame: pd.DataFrame) -> tuple[str, Array]:
+def _group_labels(groups: Any, frame: pd.DataFrame) -> tuple[str, Any]:
     if isinstance(groups, str):
         if groups not in frame.columns:
             raise DataError(
                 f"groups='{groups}' is no column of the data; expected one of {list(frame.columns)[:20]}, or "
                 "an array with a label per row."
             )
-        return groups, np.asarray(frame[groups])
-    labels = np.asarray(groups)
+        return groups, group_values(frame[groups])
+    labels = group_values(groups)
     if labels.shape != (len(frame),):
         raise DataError(
             f"groups has shape {labels.shape}; expected one label for each of {len(frame)} rows."

@@ -111,7 +111,7 @@ def table(values: Any, name: str) -> Array:
 
 def _numbers(plain: Array, name: str) -> Array:
     try:
-        return plain.astype(float)
+        return plain.astype(float, copy=False)
     except (TypeError, ValueError):
         raise DataError(
             f"{name} holds values that are no numbers ({plain.dtype}); convert them, or use a formula, which "
@@ -182,6 +182,8 @@ def complete_rows(arrays: Mapping[str, Any], missing: str) -> Array | None:
 
 
 def _missing(values: Any) -> Array | None:
+    if isinstance(getattr(values, "dtype", None), pd.CategoricalDtype):
+        return np.asarray(pd.isna(values))
     plain = np.asarray(values)
     if plain.dtype.kind == "f":
         if np.isfinite(plain.sum()):

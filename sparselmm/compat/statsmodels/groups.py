@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sparselmm._types import Array
+from sparselmm.design.factors import code_integers
 from sparselmm.errors import DataError
 
 
@@ -48,6 +49,14 @@ class Groups:
         return self.order[self.start[group] : self.start[group + 1]]
 
 
+def group_values(values: Any) -> Any:
+    """Labels as an array; categoricals stay what they are."""
+    values = getattr(values, "array", values)
+    if isinstance(values, pd.Categorical):
+        return values
+    return np.asarray(values)
+
+
 def code_groups(values: Any) -> Groups:
     """Codes and sorted labels of a grouping variable.
 
@@ -56,23 +65,39 @@ def code_groups(values: Any) -> Groups:
     DataError
         For missing labels and labels that cannot be sorted.
     """
-    plain = np.asarray(values)
-    if plain.ndim != 1:
-        raise DataError(f"groups has shape {plain.shape}; expected one label per row.")
+    values = group_values(values)
+    if values.ndim != 1:
+        raise DataError(f"groups has shape {values.shape}; expected one label per row.")
+    missing = 0 if values.dtype.kind in "iub" else int(pd.isna(values).sum())
+    if missing:
+        raise DataError(
+            f"groups is missing in {missing} of {len(values)} rows; drop these rows, or pass "
+            "missing='drop'."
+        )
+    codes, labels = _coded(values)
+    return Groups(codes, list(labels))
+
+
+def _coded(values: Any) -> tuple[Array, Any]:
+    """int32 codes and sorted labels."""
     try:
-        codes, labels = pd.factorize(plain, sort=True)
+        if isinstance(values, pd.Categorical):
+            codes, present = code_integers(values.codes)
+            labels = np.asarray(values.categories[present])
+            order = np.argsort(labels, kind="stable")
+            rank = np.empty(len(order), dtype=np.int32)
+            rank[order] = np.arange(len(order), dtype=np.int32)
+            return rank[codes], labels[order]
+        if values.dtype.kind in "iu":
+            codes, present = code_integers(values)
+            return codes, present.astype(values.dtype)
+        codes, labels = pd.factorize(values, sort=True)
+        return codes.astype(np.int32), labels
     except TypeError:
         raise DataError(
             "groups mixes labels of several types; expected one type, so that they can be sorted. "
             "Convert them, for example with astype(str)."
         ) from None
-    missing = int((codes < 0).sum())
-    if missing:
-        raise DataError(
-            f"groups is missing in {missing} of {len(codes)} rows; drop these rows, or pass "
-            "missing='drop'."
-        )
-    return Groups(codes.astype(np.int32), list(labels))
 
 
 class LazyDict(dict):

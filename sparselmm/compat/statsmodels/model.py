@@ -33,7 +33,7 @@ from sparselmm.compat.statsmodels.distribution import MixedLMDistribution
 from sparselmm.compat.statsmodels.engine import Engine, Point, at_params, gradient, refined_llf
 from sparselmm.compat.statsmodels.estimate import Penalties
 from sparselmm.compat.statsmodels.fitting import fit
-from sparselmm.compat.statsmodels.groups import Groups, LazyDict, code_groups
+from sparselmm.compat.statsmodels.groups import Groups, LazyDict, code_groups, group_values
 from sparselmm.compat.statsmodels.mapping import make_design
 from sparselmm.compat.statsmodels.params import MixedLMParams, VCSpec
 from sparselmm.compat.statsmodels.regularized import fit_regularized
@@ -104,7 +104,7 @@ class MixedLM:
         y = column(endog, "endog")
         X = np.empty((len(y), 0)) if exog is None else table(exog, "exog")
         Q = None if exog_re is None else table(exog_re, "exog_re")
-        labels = np.asarray(groups)
+        labels = group_values(groups)
         _same_length(y, exog=X, exog_re=Q, groups=labels)
         rows = complete_rows({"endog": y, "exog": X, "exog_re": Q, "groups": labels}, missing)
         if rows is not None:
