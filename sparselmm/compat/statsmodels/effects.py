@@ -102,6 +102,7 @@ def forget_rows(model: MixedLM) -> None:
     model.exog_re = np.empty((0, k_re)) if k_re else None
     model.exog_vc = VCSpec(list(model.exog_vc.names), [], [])
     model.groups = np.empty(0)
+    model.rows_removed = True
     data = model.data
     data.endog = data.exog = None
     data.row_labels = None

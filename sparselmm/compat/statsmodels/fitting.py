@@ -13,6 +13,7 @@ from sparselmm.compat.statsmodels.curvature import nearly_singular, regular_term
 from sparselmm.compat.statsmodels.engine import Engine
 from sparselmm.compat.statsmodels.estimate import Estimate, Mask, Penalties
 from sparselmm.compat.statsmodels.messages import (
+    warn_dropped,
     warn_nearly_singular,
     warn_not_converged,
     warn_singular,
@@ -207,6 +208,9 @@ def _report(model: MixedLM, done: Estimate, *, do_cg: bool) -> None:
         return
     if not done.converged:
         warn_not_converged(done.outcome)
+    dropped = [model.exog_names[i] for i in np.flatnonzero(np.isnan(done.params.fe_params))]
+    if dropped:
+        warn_dropped(dropped)
     inside, components = regular_terms(model.engine, done.params)
     singular = [] if inside else ["cov_re"]
     singular += [f"vcomp {model.exog_vc.names[k]}" for k in np.flatnonzero(~components)]

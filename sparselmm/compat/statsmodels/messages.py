@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from functools import cache
 
-from sparselmm.errors import ConvergenceWarning, SingularFitWarning, SparseLMMWarning
+from sparselmm.errors import (
+    ConvergenceWarning,
+    RankWarning,
+    SingularFitWarning,
+    SparseLMMWarning,
+)
 
 
 class UnusedArgumentWarning(SparseLMMWarning, FutureWarning):
@@ -40,6 +46,15 @@ def warn_nearly_singular(level: int = 3) -> None:
         "profile_re or a likelihood-ratio test."
     )
     warnings.warn(message, _both(SingularFitWarning, "SingularMatrixWarning"), stacklevel=level + 1)
+
+
+def warn_dropped(names: Sequence[str], level: int = 3) -> None:
+    """Say which columns of exog have no estimate."""
+    message = (
+        f"Columns of exog depend on the columns before them: {', '.join(names)}; their estimates are NaN and "
+        "the rest is fitted without them. Leave them out."
+    )
+    warnings.warn(message, RankWarning, stacklevel=level + 1)
 
 
 def warn_not_converged(reason: str, level: int = 3) -> None:

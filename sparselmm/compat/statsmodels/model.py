@@ -131,6 +131,7 @@ class MixedLM:
         self.reml = True
         self.fe_pen = self.cov_pen = None
         self._freepat: MixedLMParams | None = None
+        self.rows_removed = False
 
     @classmethod
     def from_formula(
@@ -297,6 +298,11 @@ class MixedLM:
         return self._engine(diagonal=True) if self.k_re > 1 else self.engine
 
     def _engine(self, *, diagonal: bool) -> Engine:
+        if self.rows_removed:
+            raise DataError(
+                "The rows of this model were removed (remove_data); what needs them is gone. Fit again, or "
+                "compute it before removing them."
+            )
         names = (self.exog_names, self.exog_re_names, self.endog_names)
         spec, design, layout = make_design(
             self.endog,

@@ -301,7 +301,7 @@ class MixedLMResults:
         """
         if exog is None:
             return self._rows(self.model.predict(self.params_object))
-        if transform and self.model.data.formula is not None:
+        if transform and self.model.data.formula is not None and not isinstance(exog, np.ndarray):
             table = self.model.predict_frame(exog)
             return pd.Series(self.model.predict(self.params_object, table), index=table.index)
         values = np.asarray(exog, dtype=float)
