@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 from sparselmm import estimates, influence, rows
 from sparselmm.delegation import quantity, question
+from sparselmm.emmeans import emmeans
 from sparselmm.fit import Fit
 from sparselmm.inference import ddf, intervals, sandwich, variance, wald
 from sparselmm.inference.anova import anova
 from sparselmm.inference.prediction import predict
 from sparselmm.inference.profile import profile
+from sparselmm.inference.ranova import ranova
 from sparselmm.ranef import coef, ranef
 from sparselmm.report import describe, render, tables
 from sparselmm.varcorr import varcorr
@@ -51,6 +53,7 @@ class Results:
     wald_test = question(wald.wald_test)
     ddf = question(ddf.degrees_of_freedom)
     anova = question(anova)
+    ranova = question(ranova)
     cov_robust = question(sandwich.cov_robust)
 
     # variance components
@@ -82,6 +85,7 @@ class Results:
     cooks_distance = question(influence.cooks_distance)
     dfbeta = question(influence.dfbeta)
     dfbetas = question(influence.dfbetas)
+    emmeans = question(emmeans)
 
     # what happened
     converged = quantity(estimates.converged)

@@ -1,0 +1,351 @@
+"""Estimated marginal means: the fixed part over a balanced grid of its factors, averaged, and contrasts of that.
+
+Row i of L is the average of the rows of X at the grid points of mean i; mean = L beta, and degrees of freedom and
+covariance come from the same place as those of `t_test`. Written here rather than left to the marginaleffects
+package: on a `MixedLM` that package gives the same means and standard errors (a test says so), but it knows no
+Satterthwaite or Kenward-Roger degrees of freedom and no adjustment for multiplicity, and needs the data kept.
+
+References: Searle, Speed & Milliken (1980), The American Statistician 34, 216-221; Tukey's adjustment after Kramer
+(1956), Biometrics 12, 307-310.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sparselmm._types import Array
+from sparselmm.errors import InferenceError
+from sparselmm.estimates import names
+from sparselmm.fit import Fit
+from sparselmm.inference.distributions import check_level, two_sided_quantile
+from sparselmm.inference.multiplicity import ADJUSTMENTS, adjusted_p, adjusted_quantile
+from sparselmm.inference.wald import Ddf, contrast_moments
+
+CONTRASTS = ("pairwise", "control", "deviation")
+ALIASED = (
+    1e-6  # weight on a dropped column, beyond what kept ones explain, that cannot be estimated
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MarginalMeans:
+    """Estimated marginal means.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        The factors, then ``estimate, std_error, df, conf_low, conf_high``; NaN where a dropped
+        column makes a mean not estimable.
+    L : ndarray, shape (q, p_kept)
+        mean = L beta.
+    by : tuple of str
+        Factors within whose levels contrasts are taken.
+    at : dict
+        Where the numeric variables were held.
+    fit : Fit
+    ddf : str, float or None
+    level : float
+    """
+
+    table: pd.DataFrame
+    L: Array
+    by: tuple[str, ...]
+    at: dict[str, Any]
+    fit: Fit
+    ddf: Ddf
+    level: float
+
+    @property
+    def factors(self) -> list[str]:
+        """Names of the columns that say which mean a row is."""
+        return list(self.table.columns[: -len(_MOMENTS)])
+
+    def labels(self) -> list[str]:
+        """One text per mean, from the factors that are not in `by`."""
+        own = self.table[[name for name in self.factors if name not in self.by]]
+        return [" ".join(map(str, row)) for row in own.itertuples(index=False)]
+
+    def contrasts(
+        self,
+        method: str | Mapping[str, Sequence[float]] = "pairwise",
+        adjust: str | None = None,
+    ) -> MeanContrasts:
+        """Contrasts between the means, within the levels of `by`.
+
+        Parameters
+        ----------
+        method : str or mapping
+            ``"pairwise"``: all differences. ``"control"``: each minus the first. ``"deviation"``:
+            each minus the average. Or weights by name, one per mean of a level of `by`.
+        adjust : str, optional
+            ``"tukey"`` (the default for pairwise), ``"holm"`` (otherwise), ``"bonferroni"``,
+            ``"sidak"``, ``"fdr"``, ``"none"``. A family is one level of `by`. Intervals are
+            Tukey's, Sidak's, or, for all others but ``"none"``, Bonferroni's.
+
+        Raises
+        ------
+        InferenceError
+            For an unknown method or adjustment, and weights of the wrong number.
+
+        Examples
+        --------
+        >>> import sparselmm as slm
+        >>> cake = slm.load_dataset("cake")
+        >>> fit = slm.lmm("angle ~ recipe + temperature + (1 | recipe:replicate)", cake)
+        >>> fit.emmeans("recipe").contrasts().table.iloc[:, :6].round(3)
+          contrast  estimate  std_error  statistic    df  p_value
+        0    A - B     1.478      2.456      0.602  42.0     0.82
+        1    A - C     1.522      2.456      0.620  42.0     0.81
+        2    B - C     0.044      2.456      0.018  42.0     1.00
+        """
+        weights = _contrast_weights(self, method)
+        adjust = adjust or ("tukey" if method == "pairwise" else "holm")
+        if adjust not in ADJUSTMENTS or (adjust == "tukey" and method != "pairwise"):
+            shown = ", ".join(repr(a) for a in ADJUSTMENTS)
+            raise InferenceError(
+                f"Found adjust={adjust!r} for method={method!r}; expected one of {shown} ('tukey' for "
+                "pairwise differences only)."
+            )
+        return MeanContrasts(_contrast_table(self, weights, adjust), adjust, self.level)
+
+    def __str__(self) -> str:
+        held = ", ".join(f"{name} = {value:.4g}" for name, value in self.at.items())
+        note = (
+            f"Averaged over the other factors{f', at {held}' if held else ''}; {_method(self.ddf)}"
+        )
+        return f"Estimated marginal means\n{_text(self.table)}\n{note}"
+
+    def _repr_html_(self) -> str:
+        return self.table.to_html(float_format=lambda x: f"{x:.4g}", index=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MeanContrasts:
+    """Contrasts of marginal means.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        Factors of `by`, ``contrast, estimate, std_error, statistic, df, p_value, conf_low,
+        conf_high``; p-values and intervals are adjusted.
+    adjust : str
+    level : float
+    """
+
+    table: pd.DataFrame
+    adjust: str
+    level: float
+
+    def __str__(self) -> str:
+        return (
+            f"Contrasts of estimated marginal means\n{_text(self.table)}\n"
+            f"p-values and {100 * self.level:g} % intervals adjusted: {self.adjust}"
+        )
+
+    def _repr_html_(self) -> str:
+        return self.table.to_html(float_format=lambda x: f"{x:.4g}", index=False)
+
+
+_MOMENTS = ("estimate", "std_error", "df", "conf_low", "conf_high")
+
+
+def emmeans(
+    fit: Fit,
+    factors: str | Sequence[str],
+    by: str | Sequence[str] | None = None,
+    at: Mapping[str, Any] | None = None,
+    ddf: Ddf = "satterthwaite",
+    level: float = 0.95,
+) -> MarginalMeans:
+    """Means of the response at the levels of some factors, averaged evenly over the other factors.
+
+    Parameters
+    ----------
+    factors : str or sequence of str
+        Categorical variables of the fixed part, or numeric ones given in `at`.
+    by : str or sequence of str, optional
+        More of them; contrasts are taken within their levels.
+    at : mapping, optional
+        Values for variables: a list for those in `factors` or `by`, one value (or a list to
+        average over) for others. Numeric variables are held at their mean by default.
+    ddf : str, float or None
+        As in `t_test`.
+    level : float
+        Of the confidence intervals.
+
+    Raises
+    ------
+    InferenceError
+        For a name that is no variable of the fixed part, a numeric variable without values, and
+        one whose mean cannot be read off X because it is transformed.
+
+    Examples
+    --------
+    >>> import sparselmm as slm
+    >>> cake = slm.load_dataset("cake")
+    >>> fit = slm.lmm("angle ~ recipe + temperature + (1 | recipe:replicate)", cake)
+    >>> fit.emmeans("recipe").table.round(2)
+      recipe  estimate  std_error    df  conf_low  conf_high
+    0      A     33.12       1.74  42.0     29.62      36.63
+    1      B     31.64       1.74  42.0     28.14      35.15
+    2      C     31.60       1.74  42.0     28.09      35.11
+    """
+    own = [factors] if isinstance(factors, str) else list(factors)
+    within = [by] if isinstance(by, str) else list(by or [])
+    half_level = check_level(level)
+    wanted = [*within, *own]
+    values = _values(fit, wanted, dict(at or {}))
+    grid = pd.MultiIndex.from_product(values.values(), names=list(values)).to_frame(index=False)
+    X = np.asarray(fit.spec.encode(grid, terms=()).X)
+    groups = grid.groupby(wanted, sort=False, observed=True)
+    size = len(grid) // groups.ngroups
+    order = np.argsort(groups.ngroup().to_numpy(), kind="stable")
+    full = X[order].reshape(-1, size, X.shape[1]).mean(axis=1)
+    cells = grid.iloc[order[::size]][wanted].reset_index(drop=True)
+    L = full[:, fit.kept]
+    moments = _moments(fit, L, ddf, half_level)
+    moments.loc[~_estimable(fit, full)] = np.nan
+    numeric = (int, float, np.number)
+    others = {name: v[0] for name, v in values.items() if name not in wanted and len(v) == 1}
+    held = {name: value for name, value in others.items() if isinstance(value, numeric)}
+    table = pd.concat([cells[[*own, *within]], moments], axis=1)
+    return MarginalMeans(table, L, tuple(within), held, fit, ddf, level)
+
+
+def _moments(fit: Fit, L: Array, ddf: Ddf, level: float) -> pd.DataFrame:
+    estimate, covariance, df = contrast_moments(fit, L, ddf)
+    error = np.sqrt(np.diag(covariance))
+    half = two_sided_quantile(level, df) * error
+    columns = (estimate, error, df, estimate - half, estimate + half)
+    return pd.DataFrame(dict(zip(_MOMENTS, columns, strict=True)))
+
+
+def _values(fit: Fit, wanted: Sequence[str], at: dict[str, Any]) -> dict[str, list[Any]]:
+    """Grid values of every variable of the fixed part, those asked for first."""
+    encoder = fit.spec.fixed
+    variables = list(encoder.variables)
+    for name in [*wanted, *at]:
+        if name not in variables:
+            known = ", ".join(f"'{v}'" for v in variables) or "none"
+            raise InferenceError(f"Found '{name}'; expected variables of the fixed part ({known}).")
+    categories = getattr(encoder, "categories", {})
+    values: dict[str, list[Any]] = {}
+    for name in dict.fromkeys([*wanted, *variables]):
+        if name in at:
+            given = at[name]
+            values[name] = [given] if np.isscalar(given) else list(given)
+        elif name in categories:
+            values[name] = list(categories[name])
+        elif name in wanted:
+            raise InferenceError(
+                f"Found numeric '{name}' among the factors; expected its values, such as "
+                f"at={{'{name}': [...]}}."
+            )
+        else:
+            values[name] = [_mean(fit, name)]
+    return values
+
+
+def _mean(fit: Fit, name: str) -> float:
+    """Mean of a numeric variable that is a column of X."""
+    if name in names(fit):
+        return float(fit.design.X[:, names(fit).index(name)].mean())
+    raise InferenceError(
+        f"Found '{name}' only inside transformations, so that its mean is not known here; give its "
+        f"value: at={{'{name}': ...}}."
+    )
+
+
+def _estimable(fit: Fit, full: Array) -> Array:
+    """Whether rows of L over all columns give the same mean whichever columns are dropped."""
+    gone = np.setdiff1d(np.arange(full.shape[1]), fit.kept)
+    if not len(gone):
+        return np.ones(len(full), bool)
+    X = fit.design.X
+    alias = np.linalg.lstsq(X[:, fit.kept], X[:, gone], rcond=None)[0]
+    return (np.abs(full[:, gone] - full[:, fit.kept] @ alias) < ALIASED).all(axis=1)
+
+
+def _contrast_weights(means: MarginalMeans, method: Any) -> dict[str, Array]:
+    """Weights of every contrast over the means of one level of `by`."""
+    families = _families(means)
+    labels = [means.labels()[i] for i in families[0]]
+    eye = np.eye(len(labels))
+    if isinstance(method, Mapping):
+        weights = {name: np.asarray(w, float) for name, w in method.items()}
+        for name, w in weights.items():
+            if w.shape != (len(labels),):
+                raise InferenceError(
+                    f"Found {w.size} weights for contrast '{name}'; expected {len(labels)}, one for "
+                    f"each of {', '.join(labels)}."
+                )
+        return weights
+    if method == "pairwise":
+        pairs = combinations(range(len(labels)), 2)
+        return {f"{labels[i]} - {labels[j]}": eye[i] - eye[j] for i, j in pairs}
+    if method == "control":
+        return {f"{label} - {labels[0]}": eye[i] - eye[0] for i, label in enumerate(labels) if i}
+    if method == "deviation":
+        return {
+            f"{label} - average": e - eye.mean(axis=0) for label, e in zip(labels, eye, strict=True)
+        }
+    shown = ", ".join(repr(m) for m in CONTRASTS)
+    raise InferenceError(f"Found method={method!r}; expected one of {shown}, or weights by name.")
+
+
+def _families(means: MarginalMeans) -> list[Array]:
+    """Rows of the table by level of `by`."""
+    if not means.by:
+        return [np.arange(len(means.table))]
+    groups = means.table.groupby(list(means.by), sort=False, observed=True)
+    return list(groups.indices.values())
+
+
+def _contrast_table(
+    means: MarginalMeans, weights: Mapping[str, Array], adjust: str
+) -> pd.DataFrame:
+    W = np.array(list(weights.values()))
+    families = _families(means)
+    L = np.vstack([W @ means.L[rows] for rows in families])
+    estimable = np.concatenate(
+        [
+            ~(means.table["estimate"].isna().to_numpy()[rows] & (W != 0)).any(axis=1)
+            for rows in families
+        ]
+    )
+    estimate, covariance, df = contrast_moments(means.fit, L, means.ddf)
+    error = np.sqrt(np.diag(covariance))
+    statistic = estimate / error
+    size, k = len(W), W.shape[1]
+    p = np.concatenate(
+        [
+            adjusted_p(statistic[a : a + size], df[a : a + size], adjust, k)
+            for a in range(0, len(L), size)
+        ]
+    )
+    half = adjusted_quantile(means.level, df, adjust, size, k) * error
+    table = pd.DataFrame(
+        {
+            "contrast": list(weights) * len(families),
+            "estimate": estimate,
+            "std_error": error,
+            "statistic": statistic,
+            "df": df,
+            "p_value": p,
+            "conf_low": estimate - half,
+            "conf_high": estimate + half,
+        }
+    )
+    table.loc[~estimable, table.columns[1:]] = np.nan
+    levels = means.table[list(means.by)].iloc[[rows[0] for rows in families for _ in range(size)]]
+    return pd.concat([levels.reset_index(drop=True), table], axis=1)
+
+
+def _text(table: pd.DataFrame) -> str:
+    return table.to_string(index=False, float_format=lambda x: f"{x:.4g}")
