@@ -1,0 +1,258 @@
+"""Many responses on one design: only Z'y, X'y and y'y change, so nothing else is computed twice.
+
+Small designs go through a compiled engine that runs whole descents (`sparselmm.kernels.batch`); what it cannot vouch
+for, and every larger design, goes through `sparselmm.optimise.minimise`, which finds the same optimum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from sparselmm._types import Array
+from sparselmm.gram import Gram
+from sparselmm.kernels.border import Border
+from sparselmm.lockstep import Small, descend, workspace
+from sparselmm.optimise import Optimum, Outcome, make_scale, minimise
+from sparselmm.problem import Problem
+from sparselmm.systems.leading import choose_leading
+
+SMALL = 3e6  # operations per evaluation up to which the engine beats the general path
+TOLERANCE = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Responses:
+    """Cross-products of R responses with one design, in the design's internal coordinates.
+
+    Attributes
+    ----------
+    ZtY : tuple of ndarray, shape (R, l_j, s_j)
+        Z_j'Wy.
+    XtY : ndarray, shape (R, p)
+        X'Wy.
+    yty : ndarray, shape (R,)
+        y'Wy.
+    """
+
+    ZtY: tuple[Array, ...]
+    XtY: Array
+    yty: Array
+
+    def __len__(self) -> int:
+        return len(self.yty)
+
+    def take(self, rows: slice) -> Responses:
+        """Some of the responses."""
+        return Responses(tuple(block[rows] for block in self.ZtY), self.XtY[rows], self.yty[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Minima:
+    """Where the descents of R responses ended, in internal coordinates.
+
+    Attributes
+    ----------
+    theta : ndarray, shape (R, n_theta)
+    beta : ndarray, shape (R, p)
+    s2, deviance : ndarray, shape (R,)
+    outcome : ndarray of object, shape (R,)
+        `Outcome` members.
+    evaluations : ndarray of int64, shape (R,)
+    """
+
+    theta: Array
+    beta: Array
+    s2: Array
+    deviance: Array
+    outcome: Array
+    evaluations: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A small design made ready for descents side by side.
+
+    Attributes
+    ----------
+    small : Small
+    order : tuple of int
+        Factors of the Gram, the leading one first.
+    """
+
+    small: Small
+    order: tuple[int, ...]
+
+
+def operations(gram: Gram, n_theta: int) -> float:
+    """Multiplications and additions of one evaluation by the engine."""
+    lead = choose_leading(gram.shapes)
+    levels, s = gram.shapes[lead]
+    n_b = float(gram.q - levels * s + gram.p)
+    return levels * (s * s * n_b * n_b * 3.0 + 4.0 * s**4 + 50.0) + (n_theta + 1.0) * n_b**3
+
+
+def make_engine(problem: Problem) -> Engine | None:
+    """The compiled engine of a small design; None where the general path is the better one."""
+    gram, model = problem.gram, problem.model
+    if operations(gram, model.n_theta) > SMALL:
+        return None
+    lead = choose_leading(gram.shapes)
+    order = (lead, *(j for j in range(len(gram.shapes)) if j != lead))
+    levels, sizes = (np.array([gram.shapes[j][c] for j in order]) for c in (0, 1))
+    starts = np.concatenate([[0, 0], np.cumsum(levels[1:] * sizes[1:])])[: len(order)]
+    basis = _padded_basis(model, order, int(sizes.max()))
+    scale = make_scale(problem)
+    noise = np.tile(np.eye(int(sizes.max())), (len(order), 1, 1))
+    for place, j in enumerate(order):
+        noise[place, : sizes[place], : sizes[place]] = scale.noise[j]
+    flat = basis.sum(axis=1)
+    border = Border(
+        D=np.ascontiguousarray(gram.ZtZ[lead]),
+        C=np.concatenate(
+            [*(_panel(gram, lead, j) for j in order[1:]), gram.ZtXy[lead][:, :, :-1]], axis=2
+        ),
+        A=_corner(gram, order[1:]),
+        factors=np.column_stack([levels, sizes, starts]).astype(np.int64),
+        owner=basis.any(axis=(2, 3)).argmax(axis=1),
+        pairs=flat + flat.transpose(0, 2, 1),
+        n_Z=int(gram.q - levels[0] * sizes[0]),
+    )
+    return Engine(
+        Small(border, basis, np.asarray(scale.floor, float), noise, gram.n, problem.reml), order
+    )
+
+
+def _padded_basis(model, order: tuple[int, ...], width: int) -> Array:
+    """B_i at the place of its factor, shape (m, k, width, width)."""
+    basis = np.zeros((model.n_theta, len(order), width, width))
+    for part in model.parts:
+        rows = part.columns
+        basis[part.theta, order.index(part.factor), rows, rows] = part.template.factor_basis
+    return basis
+
+
+def _panel(gram: Gram, i: int, j: int) -> Array:
+    """Z_i'WZ_j, dense, shape (l_i, s_i, l_j s_j)."""
+    (l_i, s_i), (l_j, s_j) = gram.shapes[i], gram.shapes[j]
+    block = gram.cross[min(i, j), max(i, j)]
+    out = np.zeros((l_i, l_j, s_i, s_j))
+    if i < j:
+        out[block.first(), block.indices] = block.values
+    else:
+        out[block.indices, block.first()] = block.values.transpose(0, 2, 1)
+    return out.transpose(0, 2, 1, 3).reshape(l_i, s_i, l_j * s_j)
+
+
+def _corner(gram: Gram, rest: tuple[int, ...]) -> Array:
+    """[Z_2 X]'W[Z_2 X], dense."""
+    sizes = [gram.shapes[j][0] * gram.shapes[j][1] for j in rest]
+    at = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
+    p = gram.p
+    A = np.zeros((at[-1] + p, at[-1] + p))
+    A[at[-1] :, at[-1] :] = gram.XytXy[:p, :p]
+    for r, i in enumerate(rest):
+        levels, s = gram.shapes[i]
+        rows = slice(at[r], at[r + 1])
+        diagonal = np.zeros((levels, s, levels, s))
+        diagonal[np.arange(levels), :, np.arange(levels)] = gram.ZtZ[i]
+        A[rows, rows] = diagonal.reshape(levels * s, -1)
+        A[rows, at[-1] :] = gram.ZtXy[i][:, :, :-1].reshape(levels * s, p)
+        A[at[-1] :, rows] = A[rows, at[-1] :].T
+        for c in range(r):
+            columns = slice(at[c], at[c + 1])
+            A[rows, columns] = _panel(gram, i, rest[c]).reshape(levels * s, -1)
+            A[columns, rows] = A[rows, columns].T
+    return A
+
+
+def refit_responses(
+    problem: Problem,
+    engine: Engine | None,
+    responses: Responses,
+    start: Array,
+    *,
+    tolerance: float | None = None,
+    max_evaluations: int = 200,
+) -> Minima:
+    """The optimum for each of many responses.
+
+    Parameters
+    ----------
+    problem : Problem
+        Its own response is not looked at.
+    engine : Engine or None
+        As `make_engine` gave it.
+    responses : Responses
+    start : ndarray, shape (n_theta,)
+        Internal coordinates.
+    tolerance : float, optional
+    max_evaluations : int
+    """
+    if engine is None:
+        ends = [
+            _general(problem, responses, r, start, tolerance, max_evaluations)
+            for r in range(len(responses))
+        ]
+        return _collect(problem, ends)
+    minima, passed = _side_by_side(problem, engine, responses, start, tolerance, max_evaluations)
+    for r in np.flatnonzero(~passed):
+        end = _general(problem, responses, r, start, tolerance, max_evaluations)
+        for field, value in zip(fields(Minima), _summary(end), strict=True):
+            getattr(minima, field.name)[r] = value
+    return minima
+
+
+def _general(
+    problem, responses: Responses, r: int, start: Array, tolerance, max_evaluations: int
+) -> Optimum:
+    gram = problem.gram.with_response(
+        tuple(block[r] for block in responses.ZtY), responses.XtY[r], float(responses.yty[r])
+    )
+    other = Problem(gram, problem.system, problem.model, problem.reml)
+    settings = {} if tolerance is None else {"tolerance": tolerance}
+    return minimise(other, start, max_evaluations=max_evaluations, **settings)
+
+
+def _summary(end: Optimum) -> tuple:
+    """The entries of `Minima` for one optimum."""
+    at = end.solution
+    return end.theta, at.beta, at.s2, at.deviance, end.outcome, end.evaluations
+
+
+def _collect(problem: Problem, ends: list[Optimum]) -> Minima:
+    columns = list(zip(*map(_summary, ends), strict=True))
+    theta, beta, s2, deviance, outcome, evaluations = columns
+    return Minima(
+        np.array(theta), np.array(beta).reshape(len(ends), problem.gram.p), np.array(s2), np.array(deviance),
+        np.array(outcome, dtype=object), np.array(evaluations),
+    )  # fmt: skip
+
+
+def _side_by_side(
+    problem, engine: Engine, responses: Responses, start: Array, tolerance, max_evaluations: int
+):
+    """Minima by the engine, and which of them it vouches for."""
+    R, gram, n_Z = len(responses), problem.gram, engine.small.border.n_Z
+    lead, *rest = (responses.ZtY[j] for j in engine.order)
+    CB = np.concatenate([*(block.reshape(R, -1) for block in rest), responses.XtY], axis=1)
+    work = workspace(engine.small, lead, CB, responses.yty)
+    starts = np.tile(np.asarray(start, float), (R, 1))
+    ends = descend(engine.small, work, starts, tolerance or TOLERANCE, max_evaluations)
+    singular = (ends.theta[:, problem.model.pivots] <= 0.0).any(axis=1)
+    minima = Minima(
+        theta=ends.theta,
+        beta=ends.estimates[:, n_Z : n_Z + gram.p],
+        s2=ends.estimates[:, -2].copy(),
+        deviance=ends.estimates[:, -1] + _constant(problem),
+        outcome=np.where(singular, Outcome.SINGULAR, Outcome.CONVERGED),
+        evaluations=ends.evaluations,
+    )
+    return minima, ends.passed
+
+
+def _constant(problem: Problem) -> float:
+    """What the engine leaves out of the deviance."""
+    basis = problem.gram.basis
+    return -problem.gram.sum_log_weights + (2.0 * basis.logdet_Rx if problem.reml else 0.0)
