@@ -23,10 +23,12 @@ from sparselmm.errors import ConvergenceError
 from sparselmm.linalg import Spectrum, spectrum
 from sparselmm.problem import Evaluation, Problem
 from sparselmm.start import level_information, moment_start
-from sparselmm.steps import Scale, Step, expectation_maximisation, propose, relative_size
+from sparselmm.steps import Scale, Step, above_floor, local_model, propose, relative_size
 
 FLOOR = 1e-9  # pivot² of T, in units of the variance that one level's data can show
 SHORTER = 0.3  # of a step that raised the deviance
+WIDEST = 2.0  # radius of the trust region, per root of the number of terms
+NARROWEST = 1e-7
 LARGEST_SCORE = 1e-3  # in standard errors, that a certificate lets pass
 ROUNDING = 1e-13  # relative error of a deviance
 LEARNING_RANGE = 0.3  # relative change of T over which two scores still tell about the Hessian
@@ -62,7 +64,7 @@ class Entry:
     score_norm : float
         Length of the score in standard errors; NaN where only the value was computed.
     step : str
-        ``"start"``, ``"newton"``, ``"covariance"``, ``"shorter"``, ``"em"`` or ``"boundary"``.
+        ``"start"``, ``"newton"``, ``"edge"`` (of the trust region), ``"closing"`` or ``"boundary"``.
     """
 
     theta: Array
@@ -166,7 +168,7 @@ def minimise(
     theta = moment_start(problem.gram, problem.model) if start is None else start
     run = _Run(problem, scale, report)
     try:
-        outcome = run.descend(np.maximum(theta, scale.floor), tolerance, max_evaluations)
+        outcome = run.descend(above_floor(problem.model, theta, scale), tolerance, max_evaluations)
     except KeyboardInterrupt:
         if run.best is None:
             raise
@@ -186,35 +188,41 @@ class _Run:
         self.log: list[Entry] = []
         self.best: Evaluation | None = None
         self.next: Step | None = None
+        self.widest = WIDEST * np.sqrt(len(problem.model.parts))
 
     def descend(self, theta: Array, tolerance: float, max_evaluations: int) -> Outcome:
         at = self.best = self.evaluate(theta, "start", limit=np.inf)
         if at is None:
             return Outcome.STALLED
+        model, radius = self.problem.model, self.widest
         while True:
-            step = self.next = propose(self.problem.model, at, self.correction, self.scale)
-            if step.gain <= tolerance:
+            local = local_model(model, at, self.correction, self.scale)
+            self.next = propose(model, at, local, self.scale, self.widest)
+            if self.next.gain <= tolerance:
                 return Outcome.CONVERGED
-            if len(self.log) >= max_evaluations:
-                return Outcome.MAX_EVALUATIONS
-            new = self.improve(at, step)
-            if new is None:
-                return Outcome.CONVERGED if step.gain <= self.noise(at) else Outcome.STALLED
+            while True:
+                if len(self.log) >= max_evaluations:
+                    return Outcome.MAX_EVALUATIONS
+                step = propose(model, at, local, self.scale, radius)
+                new = self.evaluate(step.theta, step.kind, at.deviance + self.noise(at))
+                radius = self.next_radius(at, new, step, radius)
+                if new is not None:
+                    break
+                if radius < NARROWEST or step.gain < self.noise(at):
+                    return Outcome.STALLED
             self.learn(at, new)
             at = self.best = new
 
-    def improve(self, at: Evaluation, step: Step) -> Evaluation | None:
-        """Evaluate a proposal; while that raises the deviance shorter ones, at last an EM step."""
-        limit = at.deviance + self.noise(at)
-        levels = [n_levels for n_levels, _ in self.problem.gram.shapes]
-        move = step.theta - at.theta
-        proposals = [(step.kind, move), *(("shorter", SHORTER**k * move) for k in (1, 2, 3))]
-        for kind, shorter in proposals:
-            new = self.evaluate(at.theta + shorter, kind, limit)
-            if new is not None:
-                return new
-        theta = expectation_maximisation(self.problem.model, at, levels)
-        return self.evaluate(np.maximum(theta, self.scale.floor), "em", limit)
+    def next_radius(
+        self, at: Evaluation, new: Evaluation | None, step: Step, radius: float
+    ) -> float:
+        """Trust the model less where it promised too much, more where it was cut short."""
+        if new is None:
+            return SHORTER * min(step.size, radius)
+        kept = (at.deviance - new.deviance) / step.gain
+        if kept < 0.25 and step.gain > self.noise(at):
+            return 0.5 * min(step.size, radius)
+        return min(2.0 * radius, self.widest) if kept > 0.75 else radius
 
     def evaluate(self, theta: Array, step: str, limit: float) -> Evaluation | None:
         """Value, score and information, or None where the value is above the limit (or undefined)."""
@@ -260,8 +268,8 @@ class _Run:
                 "The response may be fitted perfectly, or the data hold extreme values: rescale them."
             )
         theta = self.next.theta if closing and self.next is not None else at.theta
-        low = model.pivots & (theta <= 2.0 * self.scale.floor)
-        theta = np.where(low, 0.0, theta)
+        low = model.pivots & (np.abs(theta) <= 2.0 * self.scale.floor)
+        theta = positive_pivots(model, np.where(low, 0.0, theta))
         solution = at.solution
         if (theta != at.theta).any():
             closed = self.problem.solve(theta)
@@ -277,6 +285,12 @@ class _Run:
             outcome = Outcome.SINGULAR if low.any() else Outcome.CONVERGED
             outcome = outcome if certificate.passed else Outcome.STALLED
         return Optimum(theta, solution, outcome, certificate, tuple(self.log))
+
+
+def positive_pivots(model: CovarianceModel, theta: Array) -> Array:
+    """The same covariance with the columns of T negated whose pivots are negative."""
+    T = model.factors(theta)
+    return model.theta([t * np.where(t.diagonal() < 0.0, -1.0, 1.0) for t in T])
 
 
 def certify(at: Evaluation, correction: Array, step: Step | None, low: Array) -> Certificate:

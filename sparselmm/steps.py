@@ -1,10 +1,9 @@
-"""Where to go next: one proposed theta from one evaluation.
+"""Where to go next: one proposed theta from one evaluation, within a trust region.
 
-Two kinds of step, both in coordinates relative to the present T:
-
-newton       T (I + K), with the Hessian of `sparselmm.covariance.model` and a learned correction;
-covariance   T (I + Delta)^(1/2) with Delta = -(2 AI)^-1 e: Newton in the covariance scale. It is taken where the
-             first Hessian has negative curvature, which is so where a variance has started too small.
+The quadratic model of the deviance (the structured Hessian of `sparselmm.covariance.model` plus what was learned) is
+minimised over moves dT = M X with |X| <= radius, X in the template's form and M M' = Sigma + noise: lengths are relative
+to the covariance itself or, where that is small, to what one level's data can show. Negative curvature, which means a
+variance that started too small, is followed to the edge (Moré & Sorensen 1983, SIAM J. Sci. Stat. Comput. 4).
 """
 
 from __future__ import annotations
@@ -15,11 +14,10 @@ import numpy as np
 
 from sparselmm._types import Array
 from sparselmm.covariance.model import CovarianceModel
-from sparselmm.linalg import cholesky_lower, solve_lower, spectrum
+from sparselmm.linalg import cholesky_lower, solve_lower
 from sparselmm.problem import Evaluation
 
-LARGEST_STEP = 2.0  # of T, relative to its own size plus the variance that one level can show
-LEAST_SHRINK = 0.01  # of a pivot (newton) or an eigenvalue of Sigma (covariance) in one step
+FLAT = 1e-9  # curvature, relative to the largest, below which a direction counts as flat
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +27,7 @@ class Scale:
     Attributes
     ----------
     floor : ndarray, shape (n_theta,)
-        Smallest value of the diagonal entries of T; -inf for the others.
+        Smallest size of the diagonal entries of T; -inf for the others.
     noise : tuple of ndarray, shape (s_j, s_j)
         Diagonal covariance that one level's data can show, relative to sigma².
     """
@@ -46,69 +44,117 @@ class Step:
     ----------
     theta : ndarray, shape (n_theta,)
     kind : str
-        ``"newton"`` or ``"covariance"``.
+        ``"newton"``, or ``"edge"`` where the trust region cut it.
     gain : float
         Predicted fall of the deviance.
+    size : float
+        Its length |X|.
     """
 
     theta: Array
     kind: str
     gain: float
+    size: float
 
 
-def propose(model: CovarianceModel, at: Evaluation, correction: Array, scale: Scale) -> Step:
-    """The next theta.
+@dataclass(frozen=True, slots=True)
+class Local:
+    """The quadratic model around one evaluation, in the coordinates X.
+
+    Attributes
+    ----------
+    map : ndarray, shape (n_theta, n_theta)
+        d theta / d x.
+    gradient : ndarray, shape (n_theta,)
+    hessian : ndarray, shape (n_theta, n_theta)
+    values, vectors : ndarray
+        Its spectrum.
+    """
+
+    map: Array
+    gradient: Array
+    hessian: Array
+    values: Array
+    vectors: Array
+
+    def gain(self, x: Array) -> float:
+        """Predicted fall of the deviance."""
+        return float(-(self.gradient @ x + 0.5 * x @ self.hessian @ x))
+
+
+def local_model(model: CovarianceModel, at: Evaluation, correction: Array, scale: Scale) -> Local:
+    """The model, with the correction unless that alone makes it indefinite.
 
     Parameters
     ----------
     correction : ndarray, shape (n_theta, n_theta)
         What to add to the structured Hessian, in the coordinates of theta.
     """
+    metric = model.jacobian(
+        [
+            cholesky_lower(t @ t.T + noise)
+            for t, noise in zip(at.solution.T, scale.noise, strict=True)
+        ]
+    )
+    relative = np.linalg.solve(at.jacobian, metric)
+    gradient = relative.T @ at.gradient
+    structured = relative.T @ at.hessian @ relative
     if correction.any():
-        H = at.hessian + at.jacobian.T @ correction @ at.jacobian
-        shape = spectrum(H)
-        if shape.is_definite():
-            return _newton(model, at, H, -shape.solve(at.gradient), scale)
-    if at.hessian_spectrum.is_definite():
-        return _newton(model, at, at.hessian, -at.hessian_spectrum.solve(at.gradient), scale)
-    return _covariance(model, at, scale)
+        hessian = structured + metric.T @ correction @ metric
+        values, vectors = np.linalg.eigh(hessian)
+        if values[0] > -FLAT * values[-1]:
+            return Local(metric, gradient, hessian, values, vectors)
+    return Local(metric, gradient, structured, *np.linalg.eigh(structured))
 
 
-def _newton(model: CovarianceModel, at: Evaluation, H: Array, kappa: Array, scale: Scale) -> Step:
-    move = at.jacobian @ kappa
-    move *= _within_reach(model, at.solution.T, move, scale)
-    least = np.maximum(scale.floor, LEAST_SHRINK * at.theta)
-    theta = np.where(model.pivots, np.maximum(at.theta + move, least), at.theta + move)
-    taken = np.linalg.solve(at.jacobian, theta - at.theta)
-    return Step(theta, "newton", float(-(at.gradient @ taken + 0.5 * taken @ H @ taken)))
+def propose(
+    model: CovarianceModel, at: Evaluation, local: Local, scale: Scale, radius: float
+) -> Step:
+    """The next theta: the model's minimum within the radius, pivots kept away from zero.
+
+    A pivot may change its sign on the way: T and T with a column negated are the same model.
+    """
+    x, kind = constrained_minimum(local, radius)
+    theta = above_floor(model, at.theta + local.map @ x, scale)
+    taken = np.linalg.solve(local.map, theta - at.theta)
+    return Step(theta, kind, local.gain(taken), float(np.sqrt(taken @ taken)))
 
 
-def _covariance(model: CovarianceModel, at: Evaluation, scale: Scale) -> Step:
-    coordinates = -at.information_spectrum.solve(at.score)
-    theta = at.theta
-    for _ in range(30):
-        theta = _stretched(model, at.solution.T, coordinates)
-        if _within_reach(model, at.solution.T, theta - at.theta, scale) == 1.0:
+def above_floor(model: CovarianceModel, theta: Array, scale: Scale) -> Array:
+    """theta with the pivots at least the floor in size."""
+    least = np.copysign(np.maximum(np.abs(theta), scale.floor), theta)
+    return np.where(model.pivots, least, theta)
+
+
+def constrained_minimum(local: Local, radius: float) -> tuple[Array, str]:
+    """Minimum of the quadratic model over |x| <= radius, and whether the edge cut it.
+
+    Returns
+    -------
+    x : ndarray, shape (m,)
+    kind : str
+        ``"newton"`` or ``"edge"``.
+    """
+    values, along = local.values, local.vectors.T @ local.gradient
+    flat = FLAT * max(abs(values[0]), abs(values[-1]))
+    if values[0] > -flat:
+        usable = np.maximum(values, flat)
+        x = -along / usable
+        if x @ x <= radius**2:
+            return local.vectors @ x, "newton"
+    low = max(0.0, -values[0]) + flat
+    high = low + np.sqrt(along @ along) / radius + flat
+    for _ in range(60):
+        middle = np.sqrt(low * high)
+        x = along / (values + middle)
+        low, high = (middle, high) if x @ x > radius**2 else (low, middle)
+        if high < low * (1.0 + 1e-3):
             break
-        coordinates = 0.5 * coordinates
-    gain = -(at.score @ coordinates + 0.5 * coordinates @ at.information @ coordinates)
-    return Step(np.maximum(theta, scale.floor), "covariance", float(gain))
-
-
-def _stretched(model: CovarianceModel, T: tuple[Array, ...], coordinates: Array) -> Array:
-    """theta of T (I + Delta) T', eigenvalues of I + Delta bounded below."""
-    change = model.relative_change(coordinates)
-    factors = []
-    for t, delta in zip(T, change, strict=True):
-        values, vectors = np.linalg.eigh(np.eye(len(t)) + delta)
-        bounded = (vectors * np.maximum(values, LEAST_SHRINK)) @ vectors.T
-        factors.append(t @ np.linalg.cholesky(bounded))
-    return model.theta(factors)
-
-
-def _within_reach(model: CovarianceModel, T: tuple[Array, ...], move: Array, scale: Scale) -> float:
-    """Share of a move of theta that keeps the change of T below `LARGEST_STEP`."""
-    return LARGEST_STEP / max(relative_size(model, T, move, scale), LARGEST_STEP)
+    x = -along / (values + high)
+    missing = radius**2 - x @ x
+    if values[0] < -flat and missing > 0.0:
+        x[0] += np.copysign(np.sqrt(missing), x[0])
+    return local.vectors @ x, "edge"
 
 
 def relative_size(model: CovarianceModel, T: tuple[Array, ...], move: Array, scale: Scale) -> float:
@@ -118,15 +164,3 @@ def relative_size(model: CovarianceModel, T: tuple[Array, ...], move: Array, sca
         relative = solve_lower(cholesky_lower(t @ t.T + noise), dT)
         size = max(size, float(np.sqrt((relative**2).sum())))
     return size
-
-
-def expectation_maximisation(model: CovarianceModel, at: Evaluation, levels: list[int]) -> Array:
-    """theta after one EM step, which never raises the deviance.
-
-    Sigma_j becomes T_j (U_j'U_j / s2 + B_j) T_j' / l_j, that is T_j (I - E_j / l_j) T_j', in the template's form.
-    """
-    coordinates = np.empty(model.n_theta)
-    for part in model.parts:
-        E = model.block(at.E, part)
-        coordinates[part.theta] = part.template.coordinates(-E / levels[part.factor])
-    return _stretched(model, at.solution.T, coordinates)
