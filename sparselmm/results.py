@@ -7,19 +7,36 @@ the frozen `Fit` and live on the floors below; nothing is computed before it is 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from sparselmm import estimates, influence, rows
-from sparselmm.delegation import quantity, question
-from sparselmm.emmeans import emmeans
+from sparselmm.delegation import later, quantity, question
 from sparselmm.fit import Fit
-from sparselmm.inference import ddf, intervals, sandwich, variance, wald
-from sparselmm.inference.anova import anova
-from sparselmm.inference.prediction import predict
-from sparselmm.inference.profile import profile
-from sparselmm.inference.ranova import ranova
-from sparselmm.ranef import coef, ranef
-from sparselmm.report import describe, render, tables
-from sparselmm.varcorr import varcorr
+
+if TYPE_CHECKING:
+    from sparselmm import emmeans, estimates, influence, ranef, rows, varcorr
+    from sparselmm.inference import (
+        anova,
+        ddf,
+        intervals,
+        prediction,
+        profile,
+        ranova,
+        sandwich,
+        variance,
+        wald,
+    )
+    from sparselmm.report import describe, render, tables
+else:  # the same modules, each imported when its first question is asked
+    emmeans, estimates, influence, ranef, rows, varcorr = later(
+        "sparselmm", "emmeans", "estimates", "influence", "ranef", "rows", "varcorr"
+    )
+    anova, ddf, intervals, prediction, profile = later(
+        "sparselmm.inference", "anova", "ddf", "intervals", "prediction", "profile"
+    )
+    ranova, sandwich, variance, wald = later(
+        "sparselmm.inference", "ranova", "sandwich", "variance", "wald"
+    )
+    describe, render, tables = later("sparselmm.report", "describe", "render", "tables")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -48,24 +65,24 @@ class Results:
     pvalues = quantity(wald.pvalues)
     cov_params = question(estimates.cov_params)
     conf_int = question(intervals.conf_int)
-    profile = question(profile)
+    profile = question(profile.profile)
     t_test = question(wald.t_test)
     wald_test = question(wald.wald_test)
     ddf = question(ddf.degrees_of_freedom)
-    anova = question(anova)
-    ranova = question(ranova)
+    anova = question(anova.anova)
+    ranova = question(ranova.ranova)
     cov_robust = question(sandwich.cov_robust)
 
     # variance components
-    varcorr = quantity(varcorr)
+    varcorr = quantity(varcorr.varcorr)
     varcorr_se = question(variance.varcorr_se)
     sigma = quantity(estimates.sigma)
     scale = quantity(estimates.scale)
     theta = quantity(estimates.theta)
 
     # random effects
-    ranef = question(ranef)
-    coef = question(coef)
+    coef = question(ranef.coef)
+    ranef = question(ranef.ranef)
 
     # criteria
     llf = quantity(estimates.llf)
@@ -79,13 +96,13 @@ class Results:
     # rows
     fittedvalues = quantity(rows.fittedvalues)
     resid = quantity(rows.resid)
-    predict = question(predict)
+    predict = question(prediction.predict)
     residuals = question(influence.residuals)
     hatvalues = question(influence.hatvalues)
     cooks_distance = question(influence.cooks_distance)
     dfbeta = question(influence.dfbeta)
     dfbetas = question(influence.dfbetas)
-    emmeans = question(emmeans)
+    emmeans = question(emmeans.emmeans)
 
     # what happened
     converged = quantity(estimates.converged)
@@ -102,11 +119,13 @@ class Results:
 
     def __repr__(self) -> str:
         method = "REML" if self.fit.reml else "maximum likelihood"
-        outcome = self.outcome.value.partition(":")[0]
+        outcome = self.fit.optimum.outcome.value.partition(":")[0]
         return f"<Results of {self.fit.spec.formula!r} by {method}: {outcome}>"
 
     def __str__(self) -> str:
-        return str(render.short_report(self.fit))
+        return str(self._short_report())
 
     def _repr_html_(self) -> str:
-        return render.short_report(self.fit)._repr_html_()
+        return self._short_report()._repr_html_()
+
+    _short_report = question(render.short_report)

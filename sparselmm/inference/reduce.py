@@ -36,12 +36,15 @@ class Reduced:
         None when no random effects are left.
     start : ndarray, shape (n_theta,)
         Internal theta of the larger fit, cut down.
+    maps : tuple of (int, ndarray)
+        Per factor left: which factor it was, and M of the module's formula.
     """
 
     terms: tuple[RandomTerm, ...]
     gram: Gram
     problem: Problem | None
     start: Array
+    maps: tuple[tuple[int, Array], ...]
 
     @property
     def n_theta(self) -> int:
@@ -77,20 +80,20 @@ def reduce_fit(
         [c for c in range(len(term.columns)) if (t, c) not in set(dropped)]
         for t, term in enumerate(fit.spec.terms)
     ]
-    gram, terms = reduce_gram(fit.gram, fit.spec.terms, kept)
+    gram, terms, maps = reduce_gram(fit.gram, fit.spec.terms, kept)
     if not terms:
-        return Reduced((), gram, None, np.empty(0))
+        return Reduced((), gram, None, np.empty(0), ())
     model = covariance_model(terms, [s for _, s in gram.shapes])
     system = choose(gram).system
     start = _start(fit, gram, terms, kept, model)
     problem = Problem(gram, system, model, fit.reml if reml is None else reml)
-    return Reduced(terms, gram, problem, start)
+    return Reduced(terms, gram, problem, start, maps)
 
 
 def reduce_gram(
     gram: Gram, terms: Sequence[RandomTerm], kept: Sequence[Sequence[int]]
-) -> tuple[Gram, tuple[RandomTerm, ...]]:
-    """Cross-products and terms that remain when every term keeps only the columns listed.
+) -> tuple[Gram, tuple[RandomTerm, ...], tuple[tuple[int, Array], ...]]:
+    """Cross-products, terms and maps that remain when every term keeps only the columns listed.
 
     Parameters
     ----------
@@ -139,7 +142,8 @@ def reduce_gram(
         ),
         basis=replace(gram.basis, Rq=tuple(scales)),
     )
-    return reduced, tuple(left[i] for i in sorted(left))
+    terms_left = tuple(left[i] for i in sorted(left))
+    return reduced, terms_left, tuple(zip(factors, maps, strict=True))
 
 
 def _split(R: Array) -> tuple[Array, Array]:
