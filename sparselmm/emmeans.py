@@ -116,9 +116,7 @@ class MarginalMeans:
 
     def __str__(self) -> str:
         held = ", ".join(f"{name} = {value:.4g}" for name, value in self.at.items())
-        note = (
-            f"Averaged over the other factors{f', at {held}' if held else ''}; {_method(self.ddf)}"
-        )
+        note = f"Averaged over the other factors{f', at {held}' if held else ''}; ddf: {self.ddf}"
         return f"Estimated marginal means\n{_text(self.table)}\n{note}"
 
     def _repr_html_(self) -> str:

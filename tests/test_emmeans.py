@@ -146,7 +146,7 @@ def test_what_cannot_be_estimated_is_missing():
 def test_prints(fit):
     means = fit.emmeans("recipe")
     assert str(means).startswith("Estimated marginal means\n")
-    assert "degrees of freedom: satterthwaite" in str(means)
+    assert "ddf: satterthwaite" in str(means)
     assert "adjusted: tukey" in str(means.contrasts())
     assert means._repr_html_().startswith("<table")
     assert means.contrasts()._repr_html_().startswith("<table")
