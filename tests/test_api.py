@@ -134,10 +134,10 @@ class TestInterruption:
         def install(evaluations):
             original, count = Problem.evaluate, iter(range(1000))
 
-            def evaluate(self, theta):
+            def evaluate(self, *theta):
                 if next(count) >= evaluations:
                     raise KeyboardInterrupt
-                return original(self, theta)
+                return original(self, *theta)
 
             monkeypatch.setattr(Problem, "evaluate", evaluate)
 
