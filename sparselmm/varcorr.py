@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 from sparselmm._types import Array, RandomTerm
 from sparselmm.fit import Fit
 
-PERFECT = 1e-6  # distance of a correlation from 1 at which it is called perfect
+Row = tuple[str, str | None, str | None, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +102,17 @@ def varcorr(fit: Fit) -> pd.DataFrame:
     2   Subject  Intercept  Days    9.60   0.07
     3  Residual                   654.94  25.59
     """
-    rows = [row for term in term_covariances(fit) for row in _rows(term)]
+    rows: list[Row] = [row for term in term_covariances(fit) for row in _rows(term)]
     rows.append(("Residual", None, None, fit.sigma2, np.sqrt(fit.sigma2)))
     return pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
 
 
-def _rows(term: TermCovariance) -> list[tuple[str, str, str | None, float, float]]:
+def _rows(term: TermCovariance) -> Iterator[Row]:
     columns, sd, cov, cor = term.term.columns, term.sd, term.covariance, term.correlation
-    own = [(term.group, name, None, cov[a, a], sd[a]) for a, name in enumerate(columns)]
-    return own + [(term.group, columns[a], columns[b], cov[a, b], cor[a, b]) for a, b in term.pairs]
+    for a, name in enumerate(columns):
+        yield term.group, name, None, cov[a, a], sd[a]
+    for a, b in term.pairs:
+        yield term.group, columns[a], columns[b], cov[a, b], cor[a, b]
 
 
 def parameter_names(fit: Fit) -> list[str]:
@@ -187,10 +189,8 @@ def combination(columns: Sequence[str], v: Array) -> str:
     """
     text = ""
     for a in np.argsort(-np.abs(v), kind="stable"):
-        if v[a] == 0.0:
-            continue
-        size = abs(v[a])
-        name = columns[a] if np.isclose(size, 1.0) else f"{size:.3g} {columns[a]}"
-        sign = "-" if v[a] < 0 else "+"
-        text += f" {sign} {name}" if text else ("-" if v[a] < 0 else "") + name
-    return text
+        if v[a] != 0.0:
+            size = "" if np.isclose(abs(v[a]), 1.0) else f"{abs(v[a]):.3g} "
+            sign = "-" if v[a] < 0 else "+"
+            text += f" {sign} {size}{columns[a]}"
+    return text.removeprefix(" + ").replace(" - ", "-", text.startswith(" - "))

@@ -80,9 +80,6 @@ class TestPerfectCorrelation:
         assert " Intercept does not vary" in str(seen[0].message)
         assert "Singular in (x | g)" in str(fit.describe())
 
-    @pytest.mark.xfail(
-        reason="covariance steps at an indefinite Hessian creep along the boundary", strict=False
-    )
     @pytest.mark.parametrize("sign", [-1, 1])
     def test_is_reached_from_any_data(self, sign):
         for seed in range(25):
