@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -127,8 +129,26 @@ def bic(fit: Fit) -> float:
 
 
 def optimum(fit: Fit) -> Optimum:
-    """How the optimum was found: outcome, certificate, and the log of all evaluations."""
-    return fit.optimum
+    """How the optimum was found: outcome, certificate, and the log of all evaluations.
+
+    ``log`` has one entry for each: ``theta`` (in the coordinates of `theta`, fit for ``start``),
+    ``deviance``, ``score_norm`` (in standard errors), ``step``.
+
+    Examples
+    --------
+    >>> import sparselmm as slm
+    >>> fit = slm.lmm("Reaction ~ Days + (1 | Subject)", slm.load_dataset("sleepstudy"))
+    >>> fit.optimum.converged, round(fit.optimum.log[-1].deviance, 2)
+    (True, 1786.47)
+    """
+    log = tuple(replace(entry, theta=user_theta(fit, entry.theta)) for entry in fit.optimum.log)
+    return replace(fit.optimum, theta=fit.theta.copy(), log=log)
+
+
+def user_theta(fit: Fit, internal: Array) -> Array:
+    """theta in the user's coordinates, shape (n_theta,)."""
+    T = fit.model.factors(internal)
+    return fit.model.theta([fit.gram.basis.user_factor(j, t) for j, t in enumerate(T)])
 
 
 def outcome(fit: Fit) -> Outcome:

@@ -304,6 +304,19 @@ class TestText:
         assert aligned(np.zeros(2)) == ["0", "0"]
         assert aligned(np.array([1e-12, 1e5]))[0] == "1.000e-12"
 
+    def test_long_fixed_parts_stand_below_each_other(self, cake):
+        assert max(len(line) for line in str(cake).splitlines()) <= 100
+        assert "recipe[T.B]:temperature[T.185]" in str(cake)
+
+    def test_log_is_in_the_users_coordinates(self):
+        data = slm.load_dataset("sleepstudy").assign(x=lambda d: 1000.0 * d["Days"] + 7)
+        fit = slm.lmm("Reaction ~ x + (x | Subject)", data)
+        optimum = fit.optimum
+        np.testing.assert_array_equal(optimum.theta, fit.theta)
+        np.testing.assert_allclose(optimum.log[-1].theta, fit.theta, rtol=1e-4)
+        again = slm.lmm("Reaction ~ x + (x | Subject)", data, start=optimum.log[2].theta)
+        assert again.optimum.log[0].deviance == pytest.approx(optimum.log[2].deviance, rel=1e-12)
+
 
 class TestPrediction:
     NEW = pd.DataFrame({"Days": [0, 3, np.nan, 9], "Subject": ["308", "new", "308", None]})

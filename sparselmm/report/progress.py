@@ -9,7 +9,7 @@ import numpy as np
 
 from sparselmm.optimise import Entry
 
-TARGET = 1e-5  # score norm, in standard errors, at which the bar is full
+TARGET = 5e-5  # score norm, in standard errors, at which the bar is full: the default tolerance
 
 
 @contextmanager
@@ -29,6 +29,7 @@ def progress_bar(show: bool) -> Iterator[Callable[[Entry], None]]:
     bar = _Bar(_tqdm())
     try:
         yield bar.report
+        bar.fill()
     finally:
         bar.close()
 
@@ -66,6 +67,11 @@ class _Bar:
         done = float(np.clip(np.log10(self.first / entry.score_norm), 0.0, self.bar.total))
         self.bar.n = max(self.bar.n, round(done, 2))
         self.bar.set_postfix_str(f"deviance {entry.deviance:.8g}, score {entry.score_norm:.0e} se")
+
+    def fill(self) -> None:
+        """Show that the optimiser has ended."""
+        if self.bar is not None:
+            self.bar.n = self.bar.total
 
     def close(self) -> None:
         """Leave the bar as it stands."""

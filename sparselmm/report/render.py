@@ -17,6 +17,7 @@ from sparselmm.report.text import TextTable, aligned, count, p_text
 from sparselmm.rows import scaled_residuals
 from sparselmm.varcorr import TermCovariance, term_covariances
 
+WIDTH = 88  # characters of a line
 MOST_CORRELATIONS = 12  # fixed effects up to which their correlations are printed
 METHODS = {"satterthwaite": "Satterthwaite's", "kenward-roger": "Kenward-Roger's"}
 
@@ -36,7 +37,9 @@ class Section:
         heading = f"<p><b>{escape(self.heading)}</b></p>" if self.heading else ""
         if isinstance(self.body, TextTable):
             return heading + self.body.to_html()
-        return heading + f"<p>{escape(self.body)}</p>".replace("\n", "<br>")
+        tag = "pre" if "  " in self.body else "p"
+        text = escape(self.body) if tag == "pre" else escape(self.body).replace("\n", "<br>")
+        return f"{heading}<{tag}>{text}</{tag}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +99,17 @@ def _summary_sections(fit: Fit, ddf: Ddf) -> Iterator[Section]:
 
 def short_report(fit: Fit) -> Summary:
     """What `print` shows: formula, criterion, random and fixed effects."""
-    beta = tuple(aligned(fit.beta))
-    table = TextTable(tuple(_kept_names(fit)), (beta,), left=0)
-    return Summary(
-        (
-            Section("", header(fit)),
-            Section("", criteria(fit)),
-            *_body(fit, table),
-            Section("", closing(fit)),
-        )
-    )
+    head = (Section("", header(fit)), Section("", criteria(fit)))
+    return Summary((*head, *_body(fit, short_table(fit)), Section("", closing(fit))))
+
+
+def short_table(fit: Fit) -> TextTable:
+    """Fixed effects side by side, or below each other where the line would be too long."""
+    names, beta = tuple(_kept_names(fit)), tuple(aligned(fit.beta))
+    beside = TextTable(names, (tuple(text.strip() for text in beta),), left=0)
+    if len(str(beside).partition("\n")[0]) <= WIDTH:
+        return beside
+    return TextTable(("", "Estimate"), tuple(zip(names, beta, strict=True)))
 
 
 def _body(fit: Fit, fixed: TextTable) -> Iterator[Section]:
