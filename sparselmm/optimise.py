@@ -18,14 +18,23 @@ from enum import Enum
 import numpy as np
 
 from sparselmm._types import Array
+from sparselmm.covariance.chart import Chart, choose_chart
 from sparselmm.criterion import Solution
 from sparselmm.errors import ConvergenceError
-from sparselmm.linalg import Spectrum, spectrum
+from sparselmm.linalg import TINY, spectrum
 from sparselmm.problem import Evaluation, Problem
 from sparselmm.start import level_information, moment_start
-from sparselmm.steps import Scale, Step, above_floor, local_model, propose, relative_size
+from sparselmm.steps import (
+    FLOOR,
+    Local,
+    Scale,
+    Step,
+    above_floor,
+    local_model,
+    pivot_floors,
+    propose,
+)
 
-FLOOR = 1e-9  # pivot² of T, in units of the variance that one level's data can show
 SHORTER = 0.3  # of a step that raised the deviance
 WIDEST = 2.0  # radius of the trust region, per root of the number of terms
 NARROWEST = 1e-7
@@ -84,8 +93,8 @@ class Certificate:
     score_norm : float
         Root of twice that: how far, in standard errors, the optimum may still be.
     curvature : float
-        Smallest eigenvalue of the Hessian (average information, curvature of T T' and what the scores along the way
-        taught), scaled to unit diagonal.
+        Smallest eigenvalue of the Hessian (average information, curvature of T T' and what the
+        scores along the way taught), as a share of the largest.
     on_boundary : tuple of int
         Entries of theta (pivots) that are zero; the score pushes each of them down.
     passed : bool
@@ -168,7 +177,7 @@ def minimise(
     theta = moment_start(problem.gram, problem.model) if start is None else start
     run = _Run(problem, scale, report)
     try:
-        outcome = run.descend(above_floor(problem.model, theta, scale), tolerance, max_evaluations)
+        outcome = run.descend(theta, tolerance, max_evaluations)
     except KeyboardInterrupt:
         if run.best is None:
             raise
@@ -177,7 +186,7 @@ def minimise(
 
 
 class _Run:
-    """The state of one descent: the best evaluation, the learned correction, the log."""
+    """The state of one descent: the best evaluation, its model, what was learned, the log."""
 
     def __init__(
         self, problem: Problem, scale: Scale, report: Callable[[Entry], None] | None
@@ -187,31 +196,66 @@ class _Run:
         self.correction = np.zeros((m, m))
         self.log: list[Entry] = []
         self.best: Evaluation | None = None
+        self.local: Local | None = None
         self.next: Step | None = None
         self.widest = WIDEST * np.sqrt(len(problem.model.parts))
 
     def descend(self, theta: Array, tolerance: float, max_evaluations: int) -> Outcome:
-        at = self.best = self.evaluate(theta, "start", limit=np.inf)
+        chart = choose_chart(
+            self.problem.model, self.problem.model.factors(theta), self.scale.noise
+        )
+        start = above_floor(chart, chart.theta(self.problem.model.factors(theta))[0], self.scale)
+        at = self.best = self.evaluate(chart, start, "start", limit=np.inf)
         if at is None:
             return Outcome.STALLED
-        model, radius = self.problem.model, self.widest
+        radius = self.widest
         while True:
-            local = local_model(model, at, self.correction, self.scale)
-            self.next = propose(model, at, local, self.scale, self.widest)
+            local = self.local = self.model_at(at)
+            self.next = propose(local, self.scale, self.widest)
             if self.next.gain <= tolerance:
                 return Outcome.CONVERGED
             while True:
                 if len(self.log) >= max_evaluations:
                     return Outcome.MAX_EVALUATIONS
-                step = propose(model, at, local, self.scale, radius)
-                new = self.evaluate(step.theta, step.kind, at.deviance + self.noise(at))
+                step = propose(local, self.scale, radius)
+                limit = at.deviance + self.noise(at)
+                new = self.evaluate(local.chart, step.theta, step.kind, limit)
                 radius = self.next_radius(at, new, step, radius)
                 if new is not None:
                     break
                 if radius < NARROWEST or step.gain < self.noise(at):
                     return Outcome.STALLED
-            self.learn(at, new)
             at = self.best = new
+
+    def model_at(self, at: Evaluation) -> Local:
+        """The quadratic model of an accepted point, taught by the one before it."""
+        before = self.local
+        present = None if before is None else before.chart
+        chart = choose_chart(self.problem.model, at.solution.T, self.scale.noise, present)
+        if before is None:
+            return local_model(chart, at, self.correction, self.scale)
+        if chart is not present:
+            self.correction = np.zeros_like(self.correction)
+            return local_model(chart, at, self.correction, self.scale)
+        fresh = local_model(chart, at, np.zeros_like(self.correction), self.scale)
+        self.learn(before, fresh)
+        return (
+            local_model(chart, at, self.correction, self.scale) if self.correction.any() else fresh
+        )
+
+    def learn(self, old: Local, new: Local) -> None:
+        """Let the two scores of a step correct the structured Hessian."""
+        x = np.linalg.solve(old.map, new.theta - old.theta)
+        if np.sqrt(x @ x) > LEARNING_RANGE * np.sqrt(len(self.problem.model.parts)):
+            return
+        inverse = np.linalg.inv(new.map)
+        learned = rank_one_update(
+            new.map.T @ new.structured @ new.map,
+            new.map.T @ self.correction @ new.map,
+            inverse @ (new.theta - old.theta),
+            new.map.T @ (new.theta_gradient - old.theta_gradient),
+        )
+        self.correction = inverse.T @ learned @ inverse
 
     def next_radius(
         self, at: Evaluation, new: Evaluation | None, step: Step, radius: float
@@ -224,14 +268,15 @@ class _Run:
             return 0.5 * min(step.size, radius)
         return min(2.0 * radius, self.widest) if kept > 0.75 else radius
 
-    def evaluate(self, theta: Array, step: str, limit: float) -> Evaluation | None:
+    def evaluate(self, chart: Chart, theta: Array, step: str, limit: float) -> Evaluation | None:
         """Value, score and information, or None where the value is above the limit (or undefined)."""
-        solution = self.problem.solve(theta)
+        internal = self.problem.model.theta(chart.factors(theta))
+        solution = self.problem.solve(internal)
         if not solution.deviance <= limit:
-            self.record(Entry(theta, solution.deviance, np.nan, step))
+            self.record(Entry(internal, solution.deviance, np.nan, step))
             return None
-        new = self.problem.evaluate(theta, solution)
-        self.record(Entry(theta, new.deviance, new.score_norm(), step))
+        new = self.problem.evaluate(internal, solution)
+        self.record(Entry(internal, new.deviance, new.score_norm(), step))
         return new
 
     def record(self, entry: Entry) -> None:
@@ -243,69 +288,45 @@ class _Run:
         """Rounding error of a deviance."""
         return ROUNDING * (abs(at.deviance) + self.problem.gram.n)
 
-    def learn(self, old: Evaluation, new: Evaluation) -> None:
-        """Let the two scores of a step correct the structured Hessian."""
-        model = self.problem.model
-        step = new.theta - old.theta
-        if relative_size(model, old.solution.T, step, self.scale) > LEARNING_RANGE:
-            return
-        inverse = np.linalg.inv(new.jacobian)
-        learned = rank_one_update(
-            new.hessian,
-            new.jacobian.T @ self.correction @ new.jacobian,
-            inverse @ step,
-            new.gradient - new.jacobian.T @ old.theta_score(),
-            new.hessian_spectrum,
-        )
-        self.correction = inverse.T @ learned @ inverse
-
     def finish(self, outcome: Outcome, *, closing: bool) -> Optimum:
         """Take the closing step, set pivots on the floor to zero, certify."""
-        at, model = self.best, self.problem.model
-        if at is None:
+        at, local = self.best, self.local
+        if at is None or local is None:
             raise ConvergenceError(
                 f"Found a deviance of {self.log[0].deviance} at the starting values; expected a finite one. "
                 "The response may be fitted perfectly, or the data hold extreme values: rescale them."
             )
-        theta = self.next.theta if closing and self.next is not None else at.theta
-        low = model.pivots & (np.abs(theta) <= 2.0 * self.scale.floor)
-        theta = positive_pivots(model, np.where(low, 0.0, theta))
-        solution = at.solution
-        if (theta != at.theta).any():
-            closed = self.problem.solve(theta)
-            self.record(
-                Entry(theta, closed.deviance, np.nan, "boundary" if low.any() else "closing")
-            )
+        theta = self.next.theta if closing and self.next is not None else local.theta
+        low = np.abs(theta) <= 2.0 * pivot_floors(local.chart, self.scale)
+        internal, solution = at.theta, at.solution
+        if closing or low.any():
+            model = self.problem.model
+            internal = model.theta(local.chart.factors(np.where(low, 0.0, theta)))
+            closed = self.problem.solve(internal)
+            step = "boundary" if low.any() else "closing"
+            self.record(Entry(internal, closed.deviance, np.nan, step))
             if closed.deviance <= at.deviance + self.noise(at):
                 solution = closed
             else:
-                theta = at.theta
-        certificate = certify(at, self.correction, self.next, np.flatnonzero(low))
+                internal = at.theta
+        zero = np.flatnonzero(self.problem.model.pivots & (internal == 0.0))
+        certificate = certify(local, self.next, zero)
         if outcome.converged:
-            outcome = Outcome.SINGULAR if low.any() else Outcome.CONVERGED
+            outcome = Outcome.SINGULAR if len(zero) else Outcome.CONVERGED
             outcome = outcome if certificate.passed else Outcome.STALLED
-        return Optimum(theta, solution, outcome, certificate, tuple(self.log))
+        return Optimum(internal, solution, outcome, certificate, tuple(self.log))
 
 
-def positive_pivots(model: CovarianceModel, theta: Array) -> Array:
-    """The same covariance with the columns of T negated whose pivots are negative."""
-    T = model.factors(theta)
-    return model.theta([t * np.where(t.diagonal() < 0.0, -1.0, 1.0) for t in T])
-
-
-def certify(at: Evaluation, correction: Array, step: Step | None, low: Array) -> Certificate:
+def certify(local: Local, step: Step | None, zero: Array) -> Certificate:
     """What the last evaluation, and what was learned on the way, say about the optimum."""
     gain = np.inf if step is None else step.gain
-    learned = at.hessian + at.jacobian.T @ correction @ at.jacobian
-    curvature = float(spectrum(learned).values[0])
+    curvature = float(local.values[0] / max(abs(local.values[-1]), TINY))
     norm = float(np.sqrt(2.0 * max(gain, 0.0)))
     passed = curvature > -1e-6 and norm < LARGEST_SCORE
-    return Certificate(gain, norm, curvature, tuple(map(int, low)), passed)
+    return Certificate(gain, norm, curvature, tuple(map(int, zero)), passed)
 
 
-def rank_one_update(
-    structured: Array, correction: Array, step: Array, change: Array, shape: Spectrum
-) -> Array:
+def rank_one_update(structured: Array, correction: Array, step: Array, change: Array) -> Array:
     """Symmetric rank-one update of the correction, forgotten where it would dominate.
 
     Parameters
@@ -314,14 +335,13 @@ def rank_one_update(
         The Hessian is taken to be their sum.
     step, change : ndarray, shape (m,)
         Change of the parameters and of the score.
-    shape : Spectrum
-        Of `structured`.
     """
     miss = change - (structured + correction) @ step
     along = miss @ step
     if along**2 <= 1e-16 * (miss @ miss) * (step @ step):
         return correction
     updated = correction + np.multiply.outer(miss, miss) / along
+    shape = spectrum(structured)
     whiten = shape.vectors / np.sqrt(np.maximum(shape.values, 1e-10)) / shape.scale[:, None]
     share = np.linalg.eigvalsh(whiten.T @ updated @ whiten)
     within = CORRECTION_RANGE[0] < share[0] and share[-1] < CORRECTION_RANGE[1]

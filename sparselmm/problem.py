@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -11,17 +10,16 @@ from sparselmm._types import Array
 from sparselmm.covariance.model import CovarianceModel
 from sparselmm.criterion import Solution, average_information, gradient_matrices, solve_at
 from sparselmm.gram import Gram
-from sparselmm.linalg import Spectrum, spectrum
+from sparselmm.linalg import spectrum
 from sparselmm.systems.base import System
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """Value, score and information at one theta.
 
     Attributes
     ----------
-    model : CovarianceModel
     theta : ndarray, shape (n_theta,)
         Internal coordinates.
     solution : Solution
@@ -33,7 +31,6 @@ class Evaluation:
         2 AI in relative coordinates.
     """
 
-    model: CovarianceModel
     theta: Array
     solution: Solution
     E: list[Array]
@@ -45,39 +42,9 @@ class Evaluation:
         """The criterion."""
         return self.solution.deviance
 
-    @cached_property
-    def information_spectrum(self) -> Spectrum:
-        """Spectrum of `information`."""
-        return spectrum(self.information)
-
-    @cached_property
-    def gradient(self) -> Array:
-        """Derivative with respect to kappa of `sparselmm.covariance.model`."""
-        return self.model.step_map.T @ self.score
-
-    @cached_property
-    def hessian(self) -> Array:
-        """Structured Hessian in kappa: N'(2 AI)N + M."""
-        N = self.model.step_map
-        return N.T @ self.information @ N + self.model.curvature(self.E)
-
-    @cached_property
-    def hessian_spectrum(self) -> Spectrum:
-        """Spectrum of `hessian`."""
-        return spectrum(self.hessian)
-
-    @cached_property
-    def jacobian(self) -> Array:
-        """d theta / d kappa."""
-        return self.model.jacobian(self.solution.T)
-
-    def theta_score(self) -> Array:
-        """d deviance / d theta; the pivots of T must not be zero."""
-        return np.linalg.solve(self.jacobian.T, self.gradient)
-
     def score_norm(self) -> float:
         """Length of the score in standard errors: root of e'(2 AI)^-1 e."""
-        return float(np.sqrt(max(self.score @ self.information_spectrum.solve(self.score), 0.0)))
+        return float(np.sqrt(max(self.score @ spectrum(self.information).solve(self.score), 0.0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +73,7 @@ class Problem:
         solution = self.solve(theta) if solution is None else solution
         E = gradient_matrices(self.gram, solution)
         information = 2.0 * average_information(self.gram, solution, self.model.directions)
-        return Evaluation(self.model, theta, solution, E, self.model.gradient(E), information)
+        return Evaluation(theta, solution, E, self.model.gradient(E), information)
 
     def score(self, theta: Array) -> Array:
         """d deviance / d theta, exact; the pivots of T must not be zero."""

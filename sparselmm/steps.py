@@ -1,9 +1,10 @@
 """Where to go next: one proposed theta from one evaluation, within a trust region.
 
-The quadratic model of the deviance (the structured Hessian of `sparselmm.covariance.model` plus what was learned) is
-minimised over moves dT = M X with |X| <= radius, X in the template's form and M M' = Sigma + noise: lengths are relative
-to the covariance itself or, where that is small, to what one level's data can show. Negative curvature, which means a
-variance that started too small, is followed to the edge (Moré & Sorensen 1983, SIAM J. Sci. Stat. Comput. 4).
+The quadratic model of the deviance (the structured Hessian of `sparselmm.covariance.chart` plus what
+was learned) is minimised over moves dT_p = M X with |X| <= radius, X in the template's form and
+M M' = Sigma + noise: lengths are relative to the covariance itself or, where that is small, to what
+one level's data can show. Negative curvature, which means a variance that started too small, is
+followed to the edge (Moré & Sorensen 1983, SIAM J. Sci. Stat. Comput. 4).
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparselmm._types import Array
+from sparselmm.covariance.chart import Chart
 from sparselmm.covariance.model import CovarianceModel
 from sparselmm.linalg import cholesky_lower, solve_lower
 from sparselmm.problem import Evaluation
 
+FLOOR = 1e-9  # pivot² of T, in units of the variance that one level's data can show
 FLAT = 1e-9  # curvature, relative to the largest, below which a direction counts as flat
 
 
@@ -43,6 +46,7 @@ class Step:
     Attributes
     ----------
     theta : ndarray, shape (n_theta,)
+        In the chart of the model it comes from.
     kind : str
         ``"newton"``, or ``"edge"`` where the trust region cut it.
     gain : float
@@ -59,18 +63,29 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """The quadratic model around one evaluation, in the coordinates X.
+    """The quadratic model around one evaluation.
 
     Attributes
     ----------
+    chart : Chart
+    theta, theta_gradient : ndarray, shape (n_theta,)
+        Where it stands and the score there, in the chart.
+    structured : ndarray, shape (n_theta, n_theta)
+        The structured Hessian in the chart.
     map : ndarray, shape (n_theta, n_theta)
         d theta / d x.
     gradient : ndarray, shape (n_theta,)
+        In the coordinates x.
     hessian : ndarray, shape (n_theta, n_theta)
+        In the coordinates x, with what was learned.
     values, vectors : ndarray
         Its spectrum.
     """
 
+    chart: Chart
+    theta: Array
+    theta_gradient: Array
+    structured: Array
     map: Array
     gradient: Array
     hessian: Array
@@ -82,48 +97,53 @@ class Local:
         return float(-(self.gradient @ x + 0.5 * x @ self.hessian @ x))
 
 
-def local_model(model: CovarianceModel, at: Evaluation, correction: Array, scale: Scale) -> Local:
+def local_model(chart: Chart, at: Evaluation, correction: Array, scale: Scale) -> Local:
     """The model, with the correction unless that alone makes it indefinite.
 
     Parameters
     ----------
     correction : ndarray, shape (n_theta, n_theta)
-        What to add to the structured Hessian, in the coordinates of theta.
+        What to add to the structured Hessian, in the coordinates of the chart.
     """
-    metric = model.jacobian(
-        [
-            cholesky_lower(t @ t.T + noise)
-            for t, noise in zip(at.solution.T, scale.noise, strict=True)
-        ]
-    )
-    relative = np.linalg.solve(at.jacobian, metric)
-    gradient = relative.T @ at.gradient
-    structured = relative.T @ at.hessian @ relative
+    T = at.solution.T
+    theta, rotations = chart.theta(T)
+    g, H = chart.quadratic(T, rotations, at.E, at.information)
+    map_ = chart.metric([t @ t.T + noise for t, noise in zip(T, scale.noise, strict=True)])
+    structured = map_.T @ H @ map_
     if correction.any():
-        hessian = structured + metric.T @ correction @ metric
+        hessian = structured + map_.T @ correction @ map_
         values, vectors = np.linalg.eigh(hessian)
         if values[0] > -FLAT * values[-1]:
-            return Local(metric, gradient, hessian, values, vectors)
-    return Local(metric, gradient, structured, *np.linalg.eigh(structured))
+            return Local(chart, theta, g, H, map_, map_.T @ g, hessian, values, vectors)
+    spectrum = np.linalg.eigh(structured)
+    return Local(chart, theta, g, H, map_, map_.T @ g, structured, *spectrum)
 
 
-def propose(
-    model: CovarianceModel, at: Evaluation, local: Local, scale: Scale, radius: float
-) -> Step:
+def propose(local: Local, scale: Scale, radius: float) -> Step:
     """The next theta: the model's minimum within the radius, pivots kept away from zero.
 
     A pivot may change its sign on the way: T and T with a column negated are the same model.
     """
     x, kind = constrained_minimum(local, radius)
-    theta = above_floor(model, at.theta + local.map @ x, scale)
-    taken = np.linalg.solve(local.map, theta - at.theta)
+    theta = above_floor(local.chart, local.theta + local.map @ x, scale)
+    taken = np.linalg.solve(local.map, theta - local.theta)
     return Step(theta, kind, local.gain(taken), float(np.sqrt(taken @ taken)))
 
 
-def above_floor(model: CovarianceModel, theta: Array, scale: Scale) -> Array:
-    """theta with the pivots at least the floor in size."""
-    least = np.copysign(np.maximum(np.abs(theta), scale.floor), theta)
-    return np.where(model.pivots, least, theta)
+def above_floor(chart: Chart, theta: Array, scale: Scale) -> Array:
+    """theta of a chart with the pivots at least the floor in size."""
+    least = np.copysign(np.maximum(np.abs(theta), pivot_floors(chart, scale)), theta)
+    return np.where(chart.model.pivots, least, theta)
+
+
+def pivot_floors(chart: Chart, scale: Scale) -> Array:
+    """Smallest size of the pivots in the order of a chart; -inf for the other entries of theta."""
+    floors = np.full(chart.model.n_theta, -np.inf)
+    for part, order in zip(chart.model.parts, chart.orders, strict=True):
+        noise = chart.model.block(scale.noise, part).diagonal()[order]
+        own = part.template.theta(np.diag(np.sqrt(FLOOR * noise)))
+        floors[part.theta] = np.where(chart.model.pivots[part.theta], own, -np.inf)
+    return floors
 
 
 def constrained_minimum(local: Local, radius: float) -> tuple[Array, str]:
