@@ -44,11 +44,12 @@ from sparselmm.marginal import (
 )
 from sparselmm.optimise import make_scale
 from sparselmm.remember import remember
+from sparselmm.steps import Scale
 from sparselmm.threads import limited_threads
 
 EXACT = 2_000_000  # entries of all solutions together up to which the traces are taken exactly
 STEP = 3e-6  # of a difference, in standard errors
-RANK = 1e-8  # relative size of what is left of a row of T that counts as zero
+RANK = 1e-4  # of the standard deviation that one level's data show: what counts as zero in T
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,8 @@ def observed_information(fit: Fit) -> Information:
     """
     with limited_threads(fit.prepared.threads(fit.options)):
         at = replace(fit.solution, factored=fit.factored())
-        coordinates = local_coordinates(fit.model, at.T)
+        scale = make_scale(fit.problem)
+        coordinates = local_coordinates(fit.model, at.T, scale)
         m = marginal(fit.gram, at)
         probes = make_probes(fit.gram)
         exact = probes.columns(fit.gram.shapes) * fit.gram.q <= EXACT
@@ -131,21 +133,22 @@ def observed_information(fit: Fit) -> Information:
         if exact:
             hessian = _exact_hessian(m, coordinates, slopes, level_pairs(m, probes))
         else:
-            hessian = _differenced_hessian(fit, coordinates, slopes)
+            hessian = _differenced_hessian(fit, coordinates, slopes, scale)
         gradient = np.stack([fit.gram.basis.cov_beta(own) for own in slopes.cov_beta])
     values = spectrum(hessian)
     covariance = 2.0 * np.column_stack([values.solve(e) for e in np.eye(len(hessian))])
     return Information(coordinates, hessian, covariance, gradient, exact)
 
 
-def local_coordinates(model: CovarianceModel, T: Sequence[Array]) -> Coordinates:
+def local_coordinates(model: CovarianceModel, T: Sequence[Array], scale: Scale) -> Coordinates:
     """Coordinates of the covariance matrices of their present rank around T T'."""
     factors = [np.array(t) for t in T]
     moves: list[tuple[int, Array]] = []
     for part in model.parts:
         own = factors[part.factor][part.columns, part.columns]
         if part.template.name == "unstructured":
-            own[...], pivots = staircase(own)
+            blank = RANK * np.sqrt(np.diag(scale.noise[part.factor])[part.columns])
+            own[...], pivots = staircase(own, blank)
             blocks = _free_entries(len(own), pivots)
         else:
             blocks = list(part.template.factor_basis[part.template.theta(own) != 0.0])
@@ -156,21 +159,26 @@ def local_coordinates(model: CovarianceModel, T: Sequence[Array]) -> Coordinates
     return Coordinates(tuple(factors), tuple(moves))
 
 
-def staircase(T: Array) -> tuple[Array, list[int]]:
+def staircase(T: Array, blank: Array) -> tuple[Array, list[int]]:
     """T Q with Q orthogonal and zero columns last, and the row in which every other column begins.
+
+    Parameters
+    ----------
+    T : ndarray, shape (s, s)
+    blank : ndarray, shape (s,)
+        Size of what is left of a row that counts as zero.
 
     Examples
     --------
-    >>> staircase(np.array([[0.0, 0.0], [3.0, 4.0]]))
+    >>> staircase(np.array([[0.0, 0.0], [3.0, 4.0]]), np.full(2, 1e-4))
     (array([[0., 0.],
            [5., 0.]]), [1])
     """
     T, pivots = T.copy(), []
-    smallest = RANK * np.linalg.norm(T)
     for row in range(len(T)):
         at = len(pivots)
         rest = T[row, at:]
-        if np.linalg.norm(rest) <= smallest:
+        if np.linalg.norm(rest) <= blank[row]:
             rest[...] = 0.0
             continue
         if rest[1:].any():
@@ -260,10 +268,12 @@ def _with_sigma(top: Array, slopes: _Slopes) -> Array:
     return np.block([[top, border[:, None]], [border[None, :], np.array([[4.0 * at.nu]])]])
 
 
-def _differenced_hessian(fit: Fit, coordinates: Coordinates, slopes: _Slopes) -> Array:
+def _differenced_hessian(
+    fit: Fit, coordinates: Coordinates, slopes: _Slopes, scale: Scale
+) -> Array:
     """Forward differences of the exact score of the profiled deviance, sigma put back."""
     at = slopes.m.at
-    floor = make_scale(fit.problem).floor
+    floor = scale.floor
     lift = fit.model.factors(np.where(np.isfinite(floor), floor, 0.0))
     T = [
         t + np.where(np.diag(t) == 0.0, own, 0.0)

@@ -15,7 +15,9 @@ import pandas as pd
 from sparselmm._types import Array
 from sparselmm.fit import Fit
 from sparselmm.information import Information, observed_information
-from sparselmm.varcorr import PERFECT, TermCovariance, term_covariances, varcorr
+from sparselmm.varcorr import TermCovariance, term_covariances, varcorr
+
+PERFECT = 1e-6  # distance of a correlation from 1 at which it lies on the boundary
 
 
 def varcorr_se(fit: Fit) -> pd.DataFrame:
