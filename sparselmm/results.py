@@ -13,7 +13,17 @@ from sparselmm.delegation import later, quantity, question
 from sparselmm.fit import Fit
 
 if TYPE_CHECKING:
-    from sparselmm import emmeans, estimates, influence, ranef, rows, varcorr
+    from sparselmm import (
+        collinearity,
+        diagnose,
+        emmeans,
+        estimates,
+        explained,
+        influence,
+        ranef,
+        rows,
+        varcorr,
+    )
     from sparselmm.inference import (
         anova,
         ddf,
@@ -30,6 +40,7 @@ else:  # the same modules, each imported when its first question is asked
     emmeans, estimates, influence, ranef, rows, varcorr = later(
         "sparselmm", "emmeans", "estimates", "influence", "ranef", "rows", "varcorr"
     )
+    collinearity, diagnose, explained = later("sparselmm", "collinearity", "diagnose", "explained")
     anova, ddf, intervals, prediction, profile = later(
         "sparselmm.inference", "anova", "ddf", "intervals", "prediction", "profile"
     )
@@ -103,6 +114,13 @@ class Results:
     dfbeta = question(influence.dfbeta)
     dfbetas = question(influence.dfbetas)
     emmeans = question(emmeans.emmeans)
+
+    # shares of variance and what is wrong
+    icc = question(explained.icc)
+    r2 = question(explained.r2)
+    re_pca = question(explained.re_pca)
+    vif = question(collinearity.vif)
+    diagnose = question(diagnose.diagnose)
 
     # what happened
     converged = quantity(estimates.converged)
