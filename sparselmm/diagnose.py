@@ -27,6 +27,7 @@ FEW_LEVELS = 5
 SCALES = 1e3  # ratio of root mean squares of columns, as lme4's checkScaleX
 CONDITION = 30.0  # Belsley's mark for strong dependence
 INVOLVED = 0.3  # weight, relative to the largest, of a column that is named in a dependence
+FAR = 5.0  # standard deviations from zero at which a column had better be centred
 OUTLYING = 5.0  # residual standard deviations
 
 
@@ -195,12 +196,22 @@ def _dependence(fit: Fit, at: Conditioning, k: int) -> Finding:
     combined = weights / at.lengths
     text = combination(names, combined / np.abs(combined).max())
     found = f"{text} is nearly zero (condition index {at.indices[k]:.0f})"
-    others = [names[i] for i in involved if names[i] != "Intercept"]
-    if "Intercept" in [names[i] for i in involved] and len(others) < len(involved):
-        advice = f"centre {' and '.join(others)}: far from zero, it varies little around its mean"
+    parts = [part for i in involved for part in names[i].split(":") if part != "Intercept"]
+    distant = [name for name in dict.fromkeys(parts) if name in _far_from_zero(fit)]
+    if distant:
+        advice = f"centre {' and '.join(distant)}: far from zero, it varies little around its mean"
     else:
+        others = [names[i] for i in involved if names[i] != "Intercept"]
         advice = f"drop or combine {' or '.join(others)}: their coefficients cannot be told apart"
     return Finding("collinear", " and ".join(names[i] for i in involved), found, advice)
+
+
+def _far_from_zero(fit: Fit) -> set[str]:
+    """Columns of X that are many standard deviations from zero."""
+    X = fit.design.X[:, fit.kept]
+    mean, sd = np.abs(X.mean(axis=0)), X.std(axis=0)
+    far = (sd > 0.0) & (mean > FAR * sd)
+    return {name for name, is_far in zip(kept_names(fit), far, strict=True) if is_far}
 
 
 def _levels(fit: Fit) -> Iterator[Finding]:
