@@ -79,6 +79,14 @@ def fit(
         Also of statsmodels' kinds where it is installed.
     """
     _check_arguments(niter_sa, method, fit_kwargs)
+    _check_shapes(self, free, "free")
+    _check_shapes(self, start_params, "start_params")
+    for name, penalty in (("fe_pen", fe_pen), ("cov_pen", cov_pen)):
+        if penalty is not None and not (hasattr(penalty, "func") and hasattr(penalty, "deriv")):
+            raise TypeError(
+                f"Found {name}={penalty!r}; expected an object with func and deriv, such as the penalties of "
+                "statsmodels.base._penalties."
+            )
     self.reml, self.fe_pen, self.cov_pen, self._freepat = reml, fe_pen, cov_pen, free
     penalties = Penalties(fe_pen, cov_pen)
     start = start_point(self, start_params)
@@ -122,6 +130,19 @@ def start_point(model: MixedLM, start_params: Any) -> MixedLMParams | None:
     return MixedLMParams.from_packed(
         packed, model.k_fe, model.k_re, model.use_sqrt, len(packed) > covariance
     )
+
+
+def _check_shapes(model: MixedLM, params: Any, name: str) -> None:
+    """Refuse parameters of another model."""
+    if not isinstance(params, MixedLMParams):
+        return
+    found = (len(params.fe_params), np.shape(params.cov_re), len(params.vcomp))
+    expected = (model.k_fe, (model.k_re, model.k_re), model.k_vc)
+    if found != expected:
+        raise ValueError(
+            f"{name} has shapes {found} of fe_params, cov_re and vcomp; expected {expected}. Make it with "
+            "MixedLMParams.from_components."
+        )
 
 
 def is_diagonal(free: MixedLMParams | None, start: MixedLMParams | None) -> bool:

@@ -116,9 +116,21 @@ class LazyDict(dict):
 
     def __getitem__(self, key: Any) -> Any:
         position = super().__getitem__(key)
-        if position not in self._made:
-            self._made[position] = self._make(position)
-        return self._made[position]
+        if key not in self._made:
+            self._made[key] = self._make(position)
+        return self._made[key]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._made[key] = value
+        super().__setitem__(key, None)
+
+    def pop(self, key: Any, *default: Any) -> Any:
+        """Remove a key and give its value."""
+        if key not in self and default:
+            return default[0]
+        value = self[key]
+        del self[key], self._made[key]
+        return value
 
     def __iter__(self) -> Iterator[Any]:
         # Present so that dict(...) and ** ask __getitem__ rather than copy positions.

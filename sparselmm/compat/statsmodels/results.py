@@ -130,9 +130,9 @@ class MixedLMResults:
         return self.model.nobs
 
     @cached_property
-    def df_resid(self) -> int:
-        """Rows less the rank of exog."""
-        return self.model.nobs - self.model.engine.prepared.gram.p
+    def df_resid(self) -> np.int64:
+        """Rows less the rank of exog; as in statsmodels no Python int, so that marginaleffects uses z."""
+        return np.int64(self.model.nobs - self.model.engine.prepared.gram.p)
 
     @cached_property
     def group_sizes(self) -> tuple[int, int, int, float]:
@@ -166,15 +166,19 @@ class MixedLMResults:
         """`cov_params` divided by `scale`."""
         return self._covariance / self.scale
 
-    def cov_params(self, r_matrix: Any = None) -> Any:
+    def cov_params(self, r_matrix: Any = None, column: Any = None) -> Any:
         """Covariance matrix of the parameters, or of linear combinations of them.
 
         Parameters
         ----------
         r_matrix : array_like, optional
             Rows of coefficients, over all parameters or over the fixed effects.
+        column : int or array_like of int, optional
+            The variance of one parameter, or the covariance matrix of some.
         """
         V = self.normalized_cov_params * self.scale
+        if column is not None:
+            return V[column, column] if np.ndim(column) == 0 else V[np.ix_(column, column)]
         if r_matrix is None:
             return self._square(V, self.model.data.param_names)
         R = np.atleast_2d(np.asarray(r_matrix, dtype=float))
