@@ -6,6 +6,7 @@ parallel loops in compilation (seconds on a cold cache) and does not spin while 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +19,9 @@ import numba
 from threadpoolctl import ThreadpoolController
 
 WORTH_THREADS = 2e7  # operations per evaluation below which waking threads costs more than it saves
-WORTH_BLAS_THREADS = 5e9  # operations of one call from which BLAS threads pay: they spin while others work
+WORTH_BLAS_THREADS = (
+    5e9  # operations of one call from which BLAS threads pay: they spin while others work
+)
 SMALLEST_RANGE = 2_000  # levels (or rows) that a thread should have at the least
 PIECES = 4  # ranges per thread, so that uneven ones even out
 
@@ -77,7 +80,14 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="sparselmm")
 
 
-@cache
 def _controller() -> ThreadpoolController:
-    """The BLAS libraries of this process: finding them takes milliseconds, so once."""
+    """The BLAS libraries of this process; scipy and CHOLMOD bring their own when they are loaded."""
+    return _find_libraries(
+        tuple(name in sys.modules for name in ("scipy.linalg", "sksparse.cholmod"))
+    )
+
+
+@cache
+def _find_libraries(_loaded: tuple[bool, ...]) -> ThreadpoolController:
+    """Search for libraries, which takes milliseconds: once for every set of packages."""
     return ThreadpoolController()

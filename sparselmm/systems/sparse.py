@@ -9,11 +9,9 @@ and run the selected inverse over them (see `sparselmm.kernels.selinv`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from sparselmm._types import Array
 from sparselmm.kernels import selinv, sparse_schur
@@ -26,6 +24,7 @@ from sparselmm.systems.sparse_plan import (
     estimate_entries,
     plan_sparse,
 )
+from sparselmm.threads import wide_blas
 
 __all__ = [
     "SparseAnalysis",
@@ -38,8 +37,6 @@ __all__ = [
     "make_sparse",
     "plan_sparse",
 ]
-
-_FLOPS_PER_WAKE = 2e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +113,7 @@ class SparseStore:
         sparse_schur.fill_schur(
             at.chunks, at.ptr, at.ind, at.indptr, at.cols, moved, at.colptr, at.rows, at.pos, values
         )
-        with _blas_threads(self.plan.analysis.factor_flops):
+        with wide_blas(self.plan.analysis.factor_flops):
             factor, logdet = cholmod.factorise(self.plan.symbolic, values)
         return SparseFactor(self, moved, factor, logdet)
 
@@ -138,28 +135,15 @@ def make_sparse(lead: Leading, plan: SparsePlan | None = None) -> SparseStore:
     return SparseStore(lead, plan or plan_sparse(lead))
 
 
-@cache
-def _controller() -> ThreadpoolController:
-    """The BLAS libraries in this process, found once: the search takes milliseconds."""
-    return ThreadpoolController()
-
-
-def _blas_threads(flops: float) -> Any:
-    """One BLAS thread for little work, where waking the others costs more than they do."""
-    limits = None if flops > _FLOPS_PER_WAKE else 1
-    return _controller().limit(limits=limits, user_api="blas")
-
-
 def _selected_inverse(plan: SparsePlan, factor: Any) -> Array:
     """Entries of S^-1 on the pattern of S."""
     at, p = plan.pattern, plan.panels
     panels = np.empty(p.panel[-1])
     selinv.load_panels(p.runs, p.begin, p.rowptr, p.rows, p.panel, *cholmod.columns(factor), panels)
     tree = (p.begin, p.owner, p.rowptr, p.rows, p.panel)
-    with _blas_threads(plan.analysis.inverse_flops):
+    with wide_blas(plan.analysis.inverse_flops):
         selinv.invert_panels(p.order[: p.bounds[0]], *tree, panels)
-    with _blas_threads(0.0):
-        selinv.invert_subtrees(p.order, p.bounds, *tree, panels)
+    selinv.invert_subtrees(p.order, p.bounds, *tree, panels)
     values = np.empty(len(at.ind))
     selinv.read_inverse(p.runs, at.ptr, at.ind, p.begin, p.rowptr, p.rows, p.panel, panels, values)
     return values
