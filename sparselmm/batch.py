@@ -6,20 +6,25 @@ for, and every larger design, goes through `sparselmm.optimise.minimise`, which 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from sparselmm._types import Array
+from sparselmm.errors import ConvergenceError
 from sparselmm.gram import Gram
 from sparselmm.kernels.border import Border
-from sparselmm.lockstep import Small, descend, workspace
-from sparselmm.optimise import Optimum, Outcome, make_scale, minimise
+from sparselmm.lockstep import Small, bytes_per_response, descend, workspace
+from sparselmm.optimise import Outcome, make_scale, minimise
 from sparselmm.problem import Problem
 from sparselmm.systems.leading import choose_leading
 
 SMALL = 3e6  # operations per evaluation up to which the engine beats the general path
 TOLERANCE = 1e-12
+MEMORY = 50_000_000  # bytes that descents side by side may take
+LIFT = (
+    3e3  # of the floor: pivots start there at the least, a tenth of what one level's data can show
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,15 @@ class Minima:
     deviance: Array
     outcome: Array
     evaluations: Array
+
+    @property
+    def converged(self) -> Array:
+        """Which of them passed their certificate, shape (R,)."""
+        return np.array([outcome.converged for outcome in self.outcome], dtype=bool)
+
+    def take(self, rows: slice) -> Minima:
+        """Views of some of them."""
+        return Minima(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,66 +204,84 @@ def refit_responses(
     tolerance : float, optional
     max_evaluations : int
     """
-    if engine is None:
-        ends = [
-            _general(problem, responses, r, start, tolerance, max_evaluations)
-            for r in range(len(responses))
-        ]
-        return _collect(problem, ends)
-    minima, passed = _side_by_side(problem, engine, responses, start, tolerance, max_evaluations)
+    settings = {"max_evaluations": max_evaluations}
+    if tolerance is not None:
+        settings["tolerance"] = tolerance
+    minima, passed = _nothing(problem, len(responses)), np.zeros(len(responses), bool)
+    if engine is not None:
+        width = max(1, MEMORY // bytes_per_response(engine.small.border))
+        for at in range(0, len(responses), width):
+            rows = slice(at, at + width)
+            passed[rows] = _side_by_side(
+                problem, engine, responses.take(rows), start, minima.take(rows), **settings
+            )
     for r in np.flatnonzero(~passed):
-        end = _general(problem, responses, r, start, tolerance, max_evaluations)
-        for field, value in zip(fields(Minima), _summary(end), strict=True):
-            getattr(minima, field.name)[r] = value
+        _one_by_one(
+            problem, responses.take(slice(r, r + 1)), start, minima.take(slice(r, r + 1)), settings
+        )
     return minima
 
 
-def _general(
-    problem, responses: Responses, r: int, start: Array, tolerance, max_evaluations: int
-) -> Optimum:
+def with_response(problem: Problem, responses: Responses, r: int = 0) -> Problem:
+    """The problem of one of the responses."""
     gram = problem.gram.with_response(
         tuple(block[r] for block in responses.ZtY), responses.XtY[r], float(responses.yty[r])
     )
-    other = Problem(gram, problem.system, problem.model, problem.reml)
-    settings = {} if tolerance is None else {"tolerance": tolerance}
-    return minimise(other, start, max_evaluations=max_evaluations, **settings)
+    return replace(problem, gram=gram)
 
 
-def _summary(end: Optimum) -> tuple:
-    """The entries of `Minima` for one optimum."""
-    at = end.solution
-    return end.theta, at.beta, at.s2, at.deviance, end.outcome, end.evaluations
-
-
-def _collect(problem: Problem, ends: list[Optimum]) -> Minima:
-    columns = list(zip(*map(_summary, ends), strict=True))
-    theta, beta, s2, deviance, outcome, evaluations = columns
+def _nothing(problem: Problem, R: int) -> Minima:
+    """Minima that are not known yet."""
     return Minima(
-        np.array(theta), np.array(beta).reshape(len(ends), problem.gram.p), np.array(s2), np.array(deviance),
-        np.array(outcome, dtype=object), np.array(evaluations),
+        np.full((R, problem.model.n_theta), np.nan), np.full((R, problem.gram.p), np.nan), np.full(R, np.nan),
+        np.full(R, np.nan), np.full(R, Outcome.STALLED, dtype=object), np.zeros(R, np.int64),
     )  # fmt: skip
 
 
+def _one_by_one(
+    problem: Problem, response: Responses, start: Array, minima: Minima, settings: dict
+) -> None:
+    """Fill in the minimum of one response by the general optimiser; where that fails it starts anew from moments."""
+    own = with_response(problem, response)
+    for theta in (start, None):
+        try:
+            end = minimise(own, theta, **settings)
+        except ConvergenceError:
+            continue
+        at = end.solution
+        found = (end.theta, at.beta, at.s2, at.deviance, end.outcome, end.evaluations)
+        for field, value in zip(fields(Minima), found, strict=True):
+            getattr(minima, field.name)[0] = value
+        if end.converged:
+            break
+
+
 def _side_by_side(
-    problem, engine: Engine, responses: Responses, start: Array, tolerance, max_evaluations: int
-):
-    """Minima by the engine, and which of them it vouches for."""
-    R, gram, n_Z = len(responses), problem.gram, engine.small.border.n_Z
+    problem: Problem,
+    engine: Engine,
+    responses: Responses,
+    start: Array,
+    minima: Minima,
+    *,
+    tolerance: float = TOLERANCE,
+    max_evaluations: int,
+) -> Array:
+    """Fill in the minima by the engine; which of them it vouches for, shape (R,)."""
+    small, R = engine.small, len(responses)
+    n_Z = small.border.n_Z
     lead, *rest = (responses.ZtY[j] for j in engine.order)
     CB = np.concatenate([*(block.reshape(R, -1) for block in rest), responses.XtY], axis=1)
-    work = workspace(engine.small, lead, CB, responses.yty)
-    starts = np.tile(np.asarray(start, float), (R, 1))
-    ends = descend(engine.small, work, starts, tolerance or TOLERANCE, max_evaluations)
+    work = workspace(small, lead, CB, responses.yty)
+    lifted = np.where(np.isfinite(small.floor), np.maximum(start, LIFT * small.floor), start)
+    ends = descend(small, work, np.tile(lifted, (R, 1)), tolerance, max_evaluations)
     singular = (ends.theta[:, problem.model.pivots] <= 0.0).any(axis=1)
-    minima = Minima(
-        theta=ends.theta,
-        beta=ends.estimates[:, n_Z : n_Z + gram.p],
-        s2=ends.estimates[:, -2].copy(),
-        deviance=ends.estimates[:, -1] + _constant(problem),
-        outcome=np.where(singular, Outcome.SINGULAR, Outcome.CONVERGED),
-        evaluations=ends.evaluations,
-    )
-    return minima, ends.passed
+    minima.theta[:] = ends.theta
+    minima.beta[:] = ends.estimates[:, n_Z:-2]
+    minima.s2[:] = ends.estimates[:, -2]
+    minima.deviance[:] = ends.estimates[:, -1] + _constant(problem)
+    minima.outcome[:] = np.where(singular, Outcome.SINGULAR, Outcome.CONVERGED)
+    minima.evaluations[:] = ends.evaluations
+    return ends.passed
 
 
 def _constant(problem: Problem) -> float:

@@ -6,8 +6,10 @@ the frozen `Fit` and live on the floors below; nothing is computed before it is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from sparselmm.delegation import later, quantity, question
 from sparselmm.fit import Fit
@@ -21,11 +23,14 @@ if TYPE_CHECKING:
         explained,
         influence,
         ranef,
+        refit,
         rows,
+        simulate,
         varcorr,
     )
     from sparselmm.inference import (
         anova,
+        bootstrap,
         ddf,
         intervals,
         prediction,
@@ -35,12 +40,15 @@ if TYPE_CHECKING:
         variance,
         wald,
     )
+    from sparselmm.inference.bootstrap import Bootstrap
     from sparselmm.report import describe, render, tables
 else:  # the same modules, each imported when its first question is asked
     emmeans, estimates, influence, ranef, rows, varcorr = later(
         "sparselmm", "emmeans", "estimates", "influence", "ranef", "rows", "varcorr"
     )
     collinearity, diagnose, explained = later("sparselmm", "collinearity", "diagnose", "explained")
+    refit, simulate = later("sparselmm", "refit", "simulate")
+    [bootstrap] = later("sparselmm.inference", "bootstrap")
     anova, ddf, intervals, prediction, profile = later(
         "sparselmm.inference", "anova", "ddf", "intervals", "prediction", "profile"
     )
@@ -122,6 +130,12 @@ class Results:
     vif = question(collinearity.vif)
     diagnose = question(diagnose.diagnose)
 
+    # refits
+    _refit = question(refit.refit)
+    _bootstrap = question(bootstrap.bootstrap)
+    simulate = question(simulate.simulate)
+    refit_many = question(refit.refit_many)
+
     # what happened
     converged = quantity(estimates.converged)
     outcome = quantity(estimates.outcome)
@@ -135,6 +149,43 @@ class Results:
     glance = question(tables.glance)
     augment = question(tables.augment)
 
+    def refit(self, y: Any = None, reml: bool | None = None, weights: Any = None) -> Results:
+        """The model fitted to another response, by the other criterion, or with other weights.
+
+        All arguments are those of `sparselmm.refit.refit`.
+
+        Examples
+        --------
+        >>> import sparselmm as slm
+        >>> fit = slm.lmm("Yield ~ 1 + (1 | Batch)", slm.load_dataset("dyestuff"))
+        >>> round(fit.deviance, 3), round(fit.refit(reml=False).deviance, 3)
+        (319.654, 327.327)
+        """
+        return Results(self._refit(y, reml, weights))
+
+    def bootstrap(
+        self,
+        nsim: int = 1000,
+        rng: Any = None,
+        *,
+        statistic: Callable[[Results], Any] | None = None,
+        **settings: Any,
+    ) -> Bootstrap:
+        """Replicates of the estimates, from refits of simulated or resampled data.
+
+        All arguments are those of `sparselmm.inference.bootstrap.bootstrap`; `statistic` takes the
+        `Results` of a replicate.
+
+        Examples
+        --------
+        >>> import sparselmm as slm
+        >>> fit = slm.lmm("Yield ~ 1 + (1 | Batch)", slm.load_dataset("dyestuff"))
+        >>> fit.bootstrap(100, rng=1).conf_int(type="basic").shape
+        (3, 2)
+        """
+        own = None if statistic is None else partial(_of_results, statistic)
+        return self._bootstrap(nsim, rng, statistic=own, **settings)
+
     def __repr__(self) -> str:
         method = "REML" if self.fit.reml else "maximum likelihood"
         outcome = self.fit.optimum.outcome.value.partition(":")[0]
@@ -147,3 +198,8 @@ class Results:
         return self._short_report()._repr_html_()
 
     _short_report = question(render.short_report)
+
+
+def _of_results(statistic: Callable[[Results], Any], fit: Fit) -> Any:
+    """A user's statistic of a fit, which sees `Results`."""
+    return statistic(Results(fit))
