@@ -215,7 +215,7 @@ def fit(
             max_evaluations=options.max_evaluations,
             report=report,
         )
-    return describe_fit(prepared, optimum, reml=reml, options=options)
+        return describe_fit(prepared, optimum, reml=reml, options=options)
 
 
 def describe_fit(prepared: Prepared, optimum: Optimum, *, reml: bool, options: Options) -> Fit:
