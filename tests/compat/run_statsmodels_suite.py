@@ -47,7 +47,9 @@ def pointed_here(source: Path) -> str:
     text = source.read_text(encoding="utf-8")
     for found, ours in REPLACEMENTS.items():
         if found not in text:
-            raise SystemExit(f"{source}: expected {found!r}; this version of statsmodels is unknown.")
+            raise SystemExit(
+                f"{source}: expected {found!r}; this version of statsmodels is unknown."
+            )
         text = text.replace(found, ours)
     return text.replace("Path(__file__).resolve().parent", f"Path({str(source.parent)!r})")
 
@@ -61,7 +63,9 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "test_lme.py"
         target.write_text(pointed_here(source), encoding="utf-8")
-        (Path(folder) / "pytest.ini").write_text("[pytest]\nmarkers =\n    slow\n    smoke\n    high_memory\n")
+        (Path(folder) / "pytest.ini").write_text(
+            "[pytest]\nmarkers =\n    slow\n    smoke\n    high_memory\n"
+        )
         deselect = " and ".join(f"not {name}" for name in PRIVATE)
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", deselect]
         return subprocess.call([*command, *arguments, str(target)], cwd=folder)

@@ -148,7 +148,9 @@ def test_components_given_as_matrices(shape, sparse, data):
     y = data["y"].to_numpy()
     ours = MixedLM(y, X, groups, exog_re=np.ones(len(y)), exog_vc=VCSpec(["a"], [names], [mats]))
     theirs = ready(
-        lme.MixedLM(y, X, groups, exog_re=np.ones(len(y)), exog_vc=lme.VCSpec(["a"], [names], [dense]))
+        lme.MixedLM(
+            y, X, groups, exog_re=np.ones(len(y)), exog_vc=lme.VCSpec(["a"], [names], [dense])
+        )
     )
     for mine, other in some_points(ours, rng):
         assert_allclose(ours.loglike(mine), theirs.loglike(other), rtol=1e-11)
@@ -188,7 +190,16 @@ def test_fits_number_by_number(name, reml):
     assert mine.converged
     assert mine.llf >= other.llf - 1e-9
     assert_allclose(mine.llf, other.llf, rtol=1e-8)
-    for attribute in ("params", "bse", "fe_params", "bse_fe", "tvalues", "scale", "vcomp", "cov_re"):
+    for attribute in (
+        "params",
+        "bse",
+        "fe_params",
+        "bse_fe",
+        "tvalues",
+        "scale",
+        "vcomp",
+        "cov_re",
+    ):
         left, right = np.asarray(getattr(mine, attribute)), np.asarray(getattr(other, attribute))
         assert_allclose(left, right, rtol=5e-4, atol=2e-5, err_msg=attribute)
     assert_allclose(mine.bse_re, other._results.bse_re, rtol=5e-4)

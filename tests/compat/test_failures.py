@@ -23,11 +23,15 @@ def test_reference_fits_reach_the_optimum_of_lme4(case):
     fit = eval(case["statsmodels"], names)
     assert fit.converged
     assert -2 * fit.llf <= case["objective"] + 1e-9 * abs(case["objective"])
-    assert_allclose(fit.fe_params, case["fixef"], rtol=1e-6, atol=1e-6 * np.abs(case["fixef"]).max())
+    assert_allclose(
+        fit.fe_params, case["fixef"], rtol=1e-6, atol=1e-6 * np.abs(case["fixef"]).max()
+    )
     assert_allclose(np.sqrt(fit.scale), case["sigma"], rtol=1e-6)
     variances = np.concatenate([np.diag(fit.cov_re), fit.vcomp])
     expected = [v for term in case["varcorr"] for v in np.diag(np.atleast_2d(term["cov"]))]
-    assert_allclose(np.sort(variances), np.sort(expected), rtol=1e-5, atol=1e-8 * case["sigma"] ** 2)
+    assert_allclose(
+        np.sort(variances), np.sort(expected), rtol=1e-5, atol=1e-8 * case["sigma"] ** 2
+    )
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from sparselmm.compat.statsmodels.engine import Engine, at_params, gradient
 from sparselmm.compat.statsmodels.params import MixedLMParams, lower_root
 
 STEP = 2e-4
-SINGULAR = 1e-4  # pivot of T, relative to what one level can show, below which a term counts as singular
+SINGULAR = 1e-4  # pivot of T, relative to what one level shows, of a singular term
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,13 +120,13 @@ def _numbers(plain: Array, name: str) -> Array:
 
 
 def array_names(values: Any, X: Array) -> list[str]:
-    """Names of the columns of exog: the DataFrame's, or const and x1, x2, …"""
+    """Names of the columns of exog: the DataFrame's, or const, x1, x2 and so on."""
     if isinstance(values, pd.DataFrame):
         return [str(name) for name in values.columns]
     if isinstance(values, pd.Series):
         return [str(values.name if values.name is not None else "x1")]
     k = X.shape[1]
-    constant = np.flatnonzero((X == X[0]).all(axis=0)) if len(X) else np.empty(0, int)
+    constant = np.flatnonzero(np.ptp(X, axis=0) == 0.0) if len(X) else np.empty(0, int)
     if not len(constant):
         return [f"x{i}" for i in range(1, k + 1)]
     names = [f"x{i}" for i in range(1, k)]

@@ -60,9 +60,7 @@ class MixedLMDistribution:
 
 def _drawn(component: Component, source: Any) -> Array:
     u = source.normal(size=component.n_levels * component.width)
-    return np.einsum(
-        "ia,ia->i", component.values, u.reshape(-1, component.width)[component.codes]
-    )
+    return np.einsum("ia,ia->i", component.values, u.reshape(-1, component.width)[component.codes])
 
 
 def generator(rng: Any) -> Any:

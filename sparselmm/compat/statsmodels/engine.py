@@ -20,9 +20,11 @@ from sparselmm.compat.statsmodels.params import MixedLMParams, lower_root
 from sparselmm.criterion import Solution, by_levels, gradient_matrices, solve_at
 from sparselmm.fit import Prepared
 from sparselmm.gram import Gram
-from sparselmm.threads import limited_threads
 from sparselmm.optimise import make_scale
 from sparselmm.options import Options
+from sparselmm.threads import limited_threads
+
+DEFAULT = Options()
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Engine:
     prepared: Prepared
     layout: Layout
     k_fe: int
-    options: Options = Options()
+    options: Options = DEFAULT
 
     @cached_property
     def floor(self) -> tuple[Array, ...]:
@@ -63,9 +65,7 @@ class Engine:
     def factors(self, cov_re: Array, vcomp: Array) -> list[Array]:
         """T of every factor in internal coordinates."""
         basis = self.prepared.gram.basis
-        return [
-            basis.internal_factor(j, T) for j, T in enumerate(self.user_factors(cov_re, vcomp))
-        ]
+        return [basis.internal_factor(j, T) for j, T in enumerate(self.user_factors(cov_re, vcomp))]
 
     def components(self, T: list[Array] | tuple[Array, ...]) -> tuple[Array, Array]:
         """cov_re and vcomp, relative to the scale, from user factors."""
@@ -220,9 +220,7 @@ def gradient(point: Point) -> Gradient:
     gram, layout = engine.prepared.gram, engine.layout
     with engine.threads():
         E = gradient_matrices(gram, solution)
-    slopes = [
-        _user_slope(t, e, R) for t, e, R in zip(solution.T, E, gram.basis.Rq, strict=True)
-    ]
+    slopes = [_user_slope(t, e, R) for t, e, R in zip(solution.T, E, gram.basis.Rq, strict=True)]
     re = layout.re
     cov = np.empty((0, 0)) if re is None else slopes[re.factor][re.columns, re.columns]
     vcomp = [np.trace(slopes[p.factor][p.columns, p.columns]) for p in layout.vc]

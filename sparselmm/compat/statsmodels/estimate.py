@@ -168,9 +168,7 @@ class Mask:
         k_re2 = k * (k + 1) // 2
         L[np.tril_indices(k)] = packed[:k_re2]
         along = 2.0 * turned.cov_re @ L
-        full = np.concatenate(
-            [along[np.tril_indices(k)], 2.0 * packed[k_re2:] * turned.vcomp]
-        )
+        full = np.concatenate([along[np.tril_indices(k)], 2.0 * packed[k_re2:] * turned.vcomp])
         return np.where(self.free, full, 0.0)
 
     @staticmethod
@@ -251,9 +249,7 @@ class _Task:
 
     def point(self, x: Array) -> tuple[MixedLMParams, Point]:
         params = self.params(x)
-        return params, at_params(
-            self.engine, params, reml=self.reml, profile_fe=not self.with_fe
-        )
+        return params, at_params(self.engine, params, reml=self.reml, profile_fe=not self.with_fe)
 
     def __call__(self, x: Array) -> tuple[float, Array]:
         self.evaluations += 1

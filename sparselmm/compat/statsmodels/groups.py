@@ -138,7 +138,7 @@ class LazyDict(dict):
 
     def get(self, key: Any, default: Any = None) -> Any:
         """The value of a key, or `default`."""
-        return self[key] if key in self else default
+        return self[key] if key in self else default  # noqa: SIM401
 
     def values(self) -> list:  # type: ignore[override]
         """All values, made."""

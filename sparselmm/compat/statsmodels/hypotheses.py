@@ -162,7 +162,9 @@ def _usable(results: MixedLMResults, V: Array, r_matrix: Any) -> Array:
     names = results.model.data.param_names
     if _is_text(r_matrix):
         texts = [r_matrix] if isinstance(r_matrix, str) else list(r_matrix)
-        asked = [n for n, bad in zip(names, unknown, strict=True) if bad and any(n in t for t in texts)]
+        asked = [
+            n for n, bad in zip(names, unknown, strict=True) if bad and any(n in t for t in texts)
+        ]
     else:
         used = _touched(r_matrix, len(names))
         asked = [n for n, bad in zip(names, unknown & used, strict=True) if bad]

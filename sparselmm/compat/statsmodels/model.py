@@ -173,7 +173,9 @@ class MixedLM:
             Where formulas find names that are no columns: frames above the caller, or a dictionary.
         """
         if args:
-            raise TypeError("from_formula takes arguments after `missing` by name, such as groups=.")
+            raise TypeError(
+                "from_formula takes arguments after `missing` by name, such as groups=."
+            )
         groups = kwargs.pop("groups", None)
         if groups is None:
             raise AttributeError(

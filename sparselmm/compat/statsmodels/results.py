@@ -115,9 +115,7 @@ class MixedLMResults:
     @property
     def cov_re(self) -> Any:
         """Covariance of the random effects."""
-        return self._square(
-            self.scale * self.params_object.cov_re, self.model.data.exog_re_names
-        )
+        return self._square(self.scale * self.params_object.cov_re, self.model.data.exog_re_names)
 
     @property
     def vcomp(self) -> Array:
@@ -262,9 +260,7 @@ class MixedLMResults:
     @cached_property
     def _modes(self) -> list[Array]:
         """Conditional modes, shape (l_j, s_j) per factor."""
-        point = at_params(
-            self.model.engine, self.params_object, reml=self.reml, profile_fe=False
-        )
+        point = at_params(self.model.engine, self.params_object, reml=self.reml, profile_fe=False)
         return point.random_effects()
 
     @cached_property

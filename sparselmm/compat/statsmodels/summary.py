@@ -82,7 +82,16 @@ class TextSummary:
         width = max(len(line) for line in [*pairs, *body])
         rule = "=" * width
         head, *rest = body
-        lines = [self.title.center(width), rule, *pairs, "-" * width, head, "-" * width, *rest, rule]
+        lines = [
+            self.title.center(width),
+            rule,
+            *pairs,
+            "-" * width,
+            head,
+            "-" * width,
+            *rest,
+            rule,
+        ]
         return "\n".join(line.rstrip() for line in lines)
 
     def __str__(self) -> str:

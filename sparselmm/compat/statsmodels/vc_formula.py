@@ -110,7 +110,9 @@ def _terms(formula: str) -> list[list[str]]:
     except (FormulaicError, SyntaxError) as error:
         raise FormulaError(f"vc_formula `{formula}` cannot be read: {error}") from error
     if not terms:
-        raise FormulaError(f"vc_formula `{formula}` has no column; expected for example '0 + C(h)'.")
+        raise FormulaError(
+            f"vc_formula `{formula}` has no column; expected for example '0 + C(h)'."
+        )
     return [[f.expr for f in term.factors if f.expr != "1"] for term in terms]
 
 
