@@ -30,6 +30,7 @@ from sparselmm.steps import (
     Scale,
     Step,
     above_floor,
+    corrected,
     local_model,
     pivot_floors,
     propose,
@@ -204,20 +205,21 @@ class _Run:
         chart = choose_chart(
             self.problem.model, self.problem.model.factors(theta), self.scale.noise
         )
-        start = above_floor(chart, chart.theta(self.problem.model.factors(theta))[0], self.scale)
+        start = chart.theta(self.problem.model.factors(theta))[0]
+        start = above_floor(start, pivot_floors(chart, self.scale))
         at = self.best = self.evaluate(chart, start, "start", limit=np.inf)
         if at is None:
             return Outcome.STALLED
         radius = self.widest
         while True:
             local = self.local = self.model_at(at)
-            self.next = propose(local, self.scale, self.widest)
+            self.next = propose(local, self.widest)
             if self.next.gain <= tolerance:
                 return Outcome.CONVERGED
             while True:
                 if len(self.log) >= max_evaluations:
                     return Outcome.MAX_EVALUATIONS
-                step = propose(local, self.scale, radius)
+                step = propose(local, radius) if radius < self.widest else self.next
                 limit = at.deviance + self.noise(at)
                 new = self.evaluate(local.chart, step.theta, step.kind, limit)
                 radius = self.next_radius(at, new, step, radius)
@@ -232,16 +234,12 @@ class _Run:
         before = self.local
         present = None if before is None else before.chart
         chart = choose_chart(self.problem.model, at.solution.T, self.scale.noise, present)
-        if before is None:
-            return local_model(chart, at, self.correction, self.scale)
-        if chart is not present:
+        local = local_model(chart, at, self.scale)
+        if before is not None and chart is present:
+            self.learn(before, local)
+        else:
             self.correction = np.zeros_like(self.correction)
-            return local_model(chart, at, self.correction, self.scale)
-        fresh = local_model(chart, at, np.zeros_like(self.correction), self.scale)
-        self.learn(before, fresh)
-        return (
-            local_model(chart, at, self.correction, self.scale) if self.correction.any() else fresh
-        )
+        return corrected(local, self.correction)
 
     def learn(self, old: Local, new: Local) -> None:
         """Let the two scores of a step correct the structured Hessian."""
@@ -250,7 +248,7 @@ class _Run:
             return
         inverse = np.linalg.inv(new.map)
         learned = rank_one_update(
-            new.map.T @ new.structured @ new.map,
+            new.hessian,
             new.map.T @ self.correction @ new.map,
             inverse @ (new.theta - old.theta),
             new.map.T @ (new.theta_gradient - old.theta_gradient),
@@ -297,11 +295,11 @@ class _Run:
                 "The response may be fitted perfectly, or the data hold extreme values: rescale them."
             )
         theta = self.next.theta if closing and self.next is not None else local.theta
-        low = np.abs(theta) <= 2.0 * pivot_floors(local.chart, self.scale)
-        internal, solution = at.theta, at.solution
-        if closing or low.any():
-            model = self.problem.model
-            internal = model.theta(local.chart.factors(np.where(low, 0.0, theta)))
+        low = np.abs(theta) <= 2.0 * local.floors
+        internal, solution, model = at.theta, at.solution, self.problem.model
+        if closing or low.any() or (internal[model.pivots] < 0.0).any():
+            factors = local.chart.factors(np.where(low, 0.0, theta))
+            internal = model.theta([t * np.where(t.diagonal() < 0.0, -1.0, 1.0) for t in factors])
             closed = self.problem.solve(internal)
             step = "boundary" if low.any() else "closing"
             self.record(Entry(internal, closed.deviance, np.nan, step))
@@ -309,7 +307,7 @@ class _Run:
                 solution = closed
             else:
                 internal = at.theta
-        zero = np.flatnonzero(self.problem.model.pivots & (internal == 0.0))
+        zero = np.flatnonzero(model.pivots & (internal == 0.0))
         certificate = certify(local, self.next, zero)
         if outcome.converged:
             outcome = Outcome.SINGULAR if len(zero) else Outcome.CONVERGED

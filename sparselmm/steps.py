@@ -9,7 +9,7 @@ followed to the edge (Moré & Sorensen 1983, SIAM J. Sci. Stat. Comput. 4).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -72,6 +72,8 @@ class Local:
         Where it stands and the score there, in the chart.
     structured : ndarray, shape (n_theta, n_theta)
         The structured Hessian in the chart.
+    floors : ndarray, shape (n_theta,)
+        Smallest size of the pivots; -inf for the other entries.
     map : ndarray, shape (n_theta, n_theta)
         d theta / d x.
     gradient : ndarray, shape (n_theta,)
@@ -86,6 +88,7 @@ class Local:
     theta: Array
     theta_gradient: Array
     structured: Array
+    floors: Array
     map: Array
     gradient: Array
     hessian: Array
@@ -97,43 +100,43 @@ class Local:
         return float(-(self.gradient @ x + 0.5 * x @ self.hessian @ x))
 
 
-def local_model(chart: Chart, at: Evaluation, correction: Array, scale: Scale) -> Local:
-    """The model, with the correction unless that alone makes it indefinite.
-
-    Parameters
-    ----------
-    correction : ndarray, shape (n_theta, n_theta)
-        What to add to the structured Hessian, in the coordinates of the chart.
-    """
+def local_model(chart: Chart, at: Evaluation, scale: Scale) -> Local:
+    """The structured model around an evaluation."""
     T = at.solution.T
     theta, rotations = chart.theta(T)
     g, H = chart.quadratic(T, rotations, at.E, at.information)
     map_ = chart.metric([t @ t.T + noise for t, noise in zip(T, scale.noise, strict=True)])
-    structured = map_.T @ H @ map_
-    if correction.any():
-        hessian = structured + map_.T @ correction @ map_
-        values, vectors = np.linalg.eigh(hessian)
-        if values[0] > -FLAT * values[-1]:
-            return Local(chart, theta, g, H, map_, map_.T @ g, hessian, values, vectors)
-    spectrum = np.linalg.eigh(structured)
-    return Local(chart, theta, g, H, map_, map_.T @ g, structured, *spectrum)
+    hessian = map_.T @ H @ map_
+    floors = pivot_floors(chart, scale)
+    return Local(chart, theta, g, H, floors, map_, map_.T @ g, hessian, *np.linalg.eigh(hessian))
 
 
-def propose(local: Local, scale: Scale, radius: float) -> Step:
+def corrected(local: Local, correction: Array) -> Local:
+    """The model with a correction (in theta's coordinates), unless that alone makes it indefinite."""
+    if not correction.any():
+        return local
+    hessian = local.hessian + local.map.T @ correction @ local.map
+    values, vectors = np.linalg.eigh(hessian)
+    if values[0] < -FLAT * values[-1]:
+        return local
+    return replace(local, hessian=hessian, values=values, vectors=vectors)
+
+
+def propose(local: Local, radius: float) -> Step:
     """The next theta: the model's minimum within the radius, pivots kept away from zero.
 
     A pivot may change its sign on the way: T and T with a column negated are the same model.
     """
     x, kind = constrained_minimum(local, radius)
-    theta = above_floor(local.chart, local.theta + local.map @ x, scale)
+    theta = above_floor(local.theta + local.map @ x, local.floors)
     taken = np.linalg.solve(local.map, theta - local.theta)
     return Step(theta, kind, local.gain(taken), float(np.sqrt(taken @ taken)))
 
 
-def above_floor(chart: Chart, theta: Array, scale: Scale) -> Array:
-    """theta of a chart with the pivots at least the floor in size."""
-    least = np.copysign(np.maximum(np.abs(theta), pivot_floors(chart, scale)), theta)
-    return np.where(chart.model.pivots, least, theta)
+def above_floor(theta: Array, floors: Array) -> Array:
+    """theta with the pivots at least the floor in size."""
+    least = np.copysign(np.maximum(np.abs(theta), floors), theta)
+    return np.where(floors > 0.0, least, theta)
 
 
 def pivot_floors(chart: Chart, scale: Scale) -> Array:

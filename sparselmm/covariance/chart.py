@@ -48,7 +48,8 @@ class Chart:
         """Entries of the T_p and the rotations O (one per term) of lower triangular factors T."""
         theta, rotations = np.empty(self.model.n_theta), []
         for part, order in zip(self.model.parts, self.orders, strict=True):
-            Tp, O = lower_factor(self.model.block(T, part)[order])
+            block = self.model.block(T, part)
+            Tp, O = lower_factor(block[order]) if _reorders(order) else (block, np.eye(len(block)))
             theta[part.theta] = part.template.theta(Tp)
             rotations.append(O)
         return theta, rotations
@@ -57,8 +58,10 @@ class Chart:
         """Lower triangular T of every factor."""
         T = [np.zeros((s, s)) for s in self.model.sizes]
         for part, order in zip(self.model.parts, self.orders, strict=True):
-            Tp = part.template.factor(theta[part.theta])
-            T[part.factor][part.columns, part.columns] = lower_factor(Tp[np.argsort(order)])[0]
+            block = part.template.factor(theta[part.theta])
+            if _reorders(order):
+                block, _ = lower_factor(block[np.argsort(order)])
+            T[part.factor][part.columns, part.columns] = block
         return tuple(T)
 
     def metric(self, matrices: Sequence[Array]) -> Array:
@@ -96,11 +99,12 @@ class Chart:
         return g, H
 
 
+def _reorders(order: Array) -> bool:
+    return len(order) > 1 and bool((order[1:] < order[:-1]).any())
+
+
 def lower_factor(F: Array) -> tuple[Array, Array]:
     """Lower triangular L with non-negative pivots and orthogonal O with F = L O."""
-    if len(F) == 1 or not np.triu(F, 1).any():
-        signs = np.where(F.diagonal() < 0.0, -1.0, 1.0)
-        return F * signs, np.diag(signs)
     Q, R = np.linalg.qr(F.T)
     signs = np.where(R.diagonal() < 0.0, -1.0, 1.0)
     L = R.T * signs
