@@ -1,5 +1,7 @@
 """Sphinx configuration: `make docs`."""
 
+import re
+
 import sparselmm
 
 project = "sparselmm"
@@ -37,3 +39,18 @@ html_theme_options = {
     "head_font_family": "system-ui, 'Segoe UI', Helvetica, Arial, sans-serif",
     "code_font_size": "0.82em",
 }
+
+ABSOLUTE = re.compile(r"\|(\S[^|`]*\S|\S)\|")
+
+
+def escape_absolute_values(*event):
+    r"""|x| in a docstring is an absolute value, not a substitution of reStructuredText."""
+    lines = event[-1]
+    for i, line in enumerate(lines):
+        if "`" not in line and not line.lstrip().startswith((">>>", "...")):
+            lines[i] = ABSOLUTE.sub(r"\\|\1\\|", line)
+
+
+def setup(app):
+    """Register the hook; numpydoc's comes after it."""
+    app.connect("autodoc-process-docstring", escape_absolute_values, priority=100)

@@ -26,9 +26,11 @@ def _load():
 outputs = _load()
 
 
-@pytest.mark.parametrize(
-    "page", outputs.pages(), ids=lambda page: str(page.relative_to(ROOT).with_suffix(""))
-)
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT).with_suffix(""))
+
+
+@pytest.mark.parametrize("page", outputs.pages(), ids=name)
 def test_outputs_are_those_of_the_code(page, monkeypatch, tmp_path):
     monkeypatch.setenv("MPLBACKEND", "Agg")
     monkeypatch.chdir(tmp_path)
@@ -39,7 +41,7 @@ def test_outputs_are_those_of_the_code(page, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=str
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=name
 )
 def test_links_to_files_lead_somewhere(page):
     targets = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", page.read_text())
