@@ -7,7 +7,8 @@
 engine's random-effects terms; `engine` and `curvature` answer for the likelihood at any parameters.
 """
 
-from sparselmm.compat.statsmodels.model import MixedLM, mixedlm
+from sparselmm.compat.statsmodels.front import mixedlm
+from sparselmm.compat.statsmodels.model import MixedLM
 from sparselmm.compat.statsmodels.params import MixedLMParams, VCSpec
 from sparselmm.compat.statsmodels.results import MixedLMResults
 

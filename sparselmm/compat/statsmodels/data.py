@@ -178,7 +178,7 @@ def complete_rows(arrays: Mapping[str, Any], missing: str) -> Array | None:
             f"Missing or infinite values: {counts}; expected none with missing={missing!r}. Pass "
             "missing='drop' to leave these rows out."
         )
-    return np.flatnonzero(~np.logical_or.reduce([bad[name] for name in found]))
+    return np.flatnonzero(~np.any(np.column_stack([bad[name] for name in found]), axis=1))
 
 
 def _missing(values: Any) -> Array | None:
@@ -193,4 +193,4 @@ def _missing(values: Any) -> Array | None:
         return None
     else:
         mask = np.asarray(pd.isna(plain))
-    return mask if mask.ndim == 1 else mask.any(axis=1)
+    return np.asarray(mask).reshape(len(plain), -1).any(axis=1)

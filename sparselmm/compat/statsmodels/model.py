@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from copy import copy
 from functools import cached_property
 from typing import Any
@@ -11,31 +10,16 @@ import numpy as np
 import pandas as pd
 
 from sparselmm._types import Array
-from sparselmm.compat.statsmodels import formulas
-from sparselmm.compat.statsmodels.components import (
-    CodedSpec,
-    Component,
-    components_of,
-    spec_from_dict,
-)
-from sparselmm.compat.statsmodels.construct import caller_variables, formula_arguments
-from sparselmm.compat.statsmodels.curvature import hessian
-from sparselmm.compat.statsmodels.data import (
-    ModelData,
-    array_names,
-    column,
-    complete_rows,
-    covariance_names,
-    re_names,
-    table,
-)
-from sparselmm.compat.statsmodels.distribution import MixedLMDistribution
-from sparselmm.compat.statsmodels.engine import Engine, Point, at_params, gradient, refined_llf
-from sparselmm.compat.statsmodels.estimate import Penalties
+from sparselmm.compat.statsmodels import formulas, likelihood
+from sparselmm.compat.statsmodels.components import Component, components_of
+from sparselmm.compat.statsmodels.data import ModelData, column, complete_rows, re_names, table
+from sparselmm.compat.statsmodels.describe import describe, groups_of, same_length, vc_spec
+from sparselmm.compat.statsmodels.engine import Engine
 from sparselmm.compat.statsmodels.fitting import fit
-from sparselmm.compat.statsmodels.groups import Groups, LazyDict, code_groups, group_values
+from sparselmm.compat.statsmodels.front import from_formula
+from sparselmm.compat.statsmodels.groups import LazyDict, group_values
 from sparselmm.compat.statsmodels.mapping import make_design
-from sparselmm.compat.statsmodels.params import MixedLMParams, VCSpec
+from sparselmm.compat.statsmodels.params import MixedLMParams
 from sparselmm.compat.statsmodels.regularized import fit_regularized
 from sparselmm.errors import DataError
 from sparselmm.fit import prepare
@@ -79,8 +63,15 @@ class MixedLM:
     {'Intercept': 251.405, 'Days': 10.467}
     """
 
+    from_formula = classmethod(from_formula)
     fit = fit
     fit_regularized = fit_regularized
+    loglike = likelihood.loglike
+    score = likelihood.score
+    hessian = likelihood.hessian
+    get_fe_params = likelihood.get_fe_params
+    get_scale = likelihood.get_scale
+    get_distribution = likelihood.get_distribution
 
     def __init__(
         self,
@@ -105,7 +96,7 @@ class MixedLM:
         X = np.empty((len(y), 0)) if exog is None else table(exog, "exog")
         Q = None if exog_re is None else table(exog_re, "exog_re")
         labels = group_values(groups)
-        _same_length(y, exog=X, exog_re=Q, groups=labels)
+        same_length(y, exog=X, exog_re=Q, groups=labels)
         rows = complete_rows({"endog": y, "exog": X, "exog_re": Q, "groups": labels}, missing)
         if rows is not None:
             if exog_vc is not None:
@@ -117,8 +108,8 @@ class MixedLM:
             Q = None if Q is None else Q[rows]
         self.use_sqrt = use_sqrt
         self.endog, self.exog = y, X
-        self._groups = _groups_of(exog_vc, labels)
-        self.exog_vc = _vc_spec(exog_vc, self._groups)
+        self._groups = groups_of(exog_vc, labels)
+        self.exog_vc = vc_spec(exog_vc, self._groups)
         if Q is None and not self.exog_vc.names:
             Q = np.ones((len(y), 1))
             default = True
@@ -127,77 +118,11 @@ class MixedLM:
         self.exog_re = Q
         self.groups = labels
         names = ["Group Var"] if default else re_names(exog_re, 0 if Q is None else Q.shape[1])
-        self.data = described or _describe(endog, exog, X, names, default, self.exog_vc, rows)
+        self.data = described or describe(endog, exog, X, names, default, self.exog_vc, rows)
         self.reml = True
         self.fe_pen = self.cov_pen = None
         self._freepat: MixedLMParams | None = None
         self.rows_removed = False
-
-    @classmethod
-    def from_formula(
-        cls,
-        formula: str,
-        data: Any,
-        re_formula: str | None = None,
-        vc_formula: Mapping[str, str] | None = None,
-        subset: Any = None,
-        use_sparse: bool = False,
-        missing: str = "none",
-        *args: Any,
-        **kwargs: Any,
-    ) -> MixedLM:
-        """A model from formulas and a table.
-
-        Parameters
-        ----------
-        formula : str
-            ``"y ~ x"``: response and fixed effects.
-        data : DataFrame
-            Or anything with columns: a dictionary, a polars frame.
-        re_formula : str, optional
-            Columns whose coefficients vary, correlated, between groups: ``"~x"`` is lme4's
-            ``(x | groups)``. An intercept when neither this nor `vc_formula` is given.
-        vc_formula : dict of str to str, optional
-            Variance components, each evaluated within the groups: ``{"h": "0 + C(h)"}`` is
-            ``(1 | groups:h)``, and ``(1 | h)`` when there is one group; ``{"x": "0 + x"}`` a slope with
-            a variance of its own.
-        subset : array_like, optional
-            Booleans, or labels of the index, of the rows to use.
-        use_sparse : bool
-            Give the matrices of `exog_vc` as sparse arrays when they are looked at; the fit never
-            makes them.
-        missing : {"none", "drop", "raise"}
-        groups : str or array_like
-            Column of the data, or labels.
-        eval_env : int or dict, optional
-            Where formulas find names that are no columns: frames above the caller, or a dictionary.
-        """
-        if args:
-            raise TypeError(
-                "from_formula takes arguments after `missing` by name, such as groups=."
-            )
-        groups = kwargs.pop("groups", None)
-        if groups is None:
-            raise AttributeError(
-                "'groups' is a required keyword argument in MixedLM.from_formula: a column name, or labels."
-            )
-        env = caller_variables(kwargs.pop("eval_env", None), 2 + int(kwargs.pop("_depth", 0)))
-        given = {name: kwargs.pop(name, None) for name in ("exog_re", "exog_vc")}
-        arguments, described = formula_arguments(
-            formula,
-            data,
-            groups,
-            re_formula,
-            vc_formula,
-            subset=subset,
-            use_sparse=use_sparse,
-            missing=missing,
-            env=env,
-        )
-        if re_formula is None and vc_formula is None and any(v is not None for v in given.values()):
-            arguments |= given
-            described = _renamed(described, given)
-        return cls(**arguments, formula=formula, _described=described, **kwargs)
 
     @property
     def endog_names(self) -> str:
@@ -363,112 +288,6 @@ class MixedLM:
         spec = None if plain is not None else self.data.model_spec
         return formulas.repeat(spec, self.exog_names, data, self.data.env)
 
-    def loglike(self, params: Any, profile_fe: bool = True) -> float:
-        """Log-likelihood (REML or ML as in the last fit), profiled over the scale.
-
-        Parameters
-        ----------
-        params : MixedLMParams or array_like
-            An array holds the packed covariance parameters.
-        profile_fe : bool
-            Take the GLS estimates of the fixed effects instead of those given.
-
-        Examples
-        --------
-        >>> import sparselmm as slm
-        >>> sleep = slm.load_dataset("sleepstudy")
-        >>> model = slm.MixedLM.from_formula("Reaction ~ Days", sleep, groups="Subject")
-        >>> round(model.loglike([1.0]), 4)
-        -893.6095
-        """
-        point = self._point(self._params(params), profile_fe)
-        full = self._params(params).copy()
-        full.fe_params = self.engine.beta(point.solution)
-        return refined_llf(point) - Penalties(self.fe_pen, self.cov_pen).value(full)
-
-    def score(self, params: Any, profile_fe: bool = True) -> Array:
-        """Gradient of `loglike` in the packed parameters (roots with `use_sqrt`), zero where masked.
-
-        Parameters
-        ----------
-        params : MixedLMParams or array_like
-        profile_fe : bool
-            Without it the gradient begins with the fixed effects.
-        """
-        at = self._params(params).copy()
-        point = self._point(at, profile_fe)
-        at.fe_params = np.nan_to_num(self.engine.beta(point.solution))
-        own = Penalties(self.fe_pen, self.cov_pen).slope(at, gradient(point))
-        packed = own.packed_root(at.cov_re, at.vcomp) if self.use_sqrt else own.packed()
-        whole = np.concatenate([own.fe, packed])
-        if self._freepat is not None:
-            whole = whole * self._freepat.get_packed(use_sqrt=False, has_fe=True)
-        return whole[self.k_fe :] if profile_fe else whole
-
-    def hessian(self, params: Any) -> tuple[Array, bool]:
-        """Second derivatives in (fe_params, cov_re, vcomp), and whether a covariance is singular.
-
-        Rows and columns of singular terms are NaN. Penalties do not count.
-
-        Parameters
-        ----------
-        params : MixedLMParams or array_like
-            An array begins with the fixed effects.
-        """
-        at = params
-        if not isinstance(at, MixedLMParams):
-            at = MixedLMParams.from_packed(at, self.k_fe, self.k_re, self.use_sqrt, True)
-        return hessian(self.engine, at, reml=self.reml)
-
-    def get_fe_params(self, cov_re: Any, vcomp: Any, tol: float = 1e-10) -> tuple[Array, bool]:
-        """GLS estimates at given covariance parameters, and whether those are singular.
-
-        Parameters
-        ----------
-        cov_re : array_like, shape (k_re, k_re)
-        vcomp : array_like, shape (k_vc,)
-        tol : float
-            Eigenvalues below it count as singular; the estimates are exact in any case.
-        """
-        at = self._components(cov_re, vcomp)
-        point = self._point(at, True)
-        smallest = min([*np.linalg.eigvalsh(at.cov_re), *at.vcomp], default=1.0)
-        return self.engine.beta(point.solution), bool(smallest < tol)
-
-    def get_scale(self, fe_params: Any, cov_re: Any, vcomp: Any) -> float:
-        """Residual variance at given fixed effects and relative covariance parameters."""
-        at = self._components(cov_re, vcomp)
-        at.fe_params = np.asarray(fe_params, dtype=float)
-        return self._point(at, False).scale
-
-    def get_distribution(self, params: Any, scale: float, exog: Any = None) -> MixedLMDistribution:
-        """The distribution of the response at given parameters, to draw from with ``rvs``.
-
-        Parameters
-        ----------
-        params : array_like
-            Packed as `MixedLMResults.params`.
-        scale : float
-        exog : array_like, optional
-            The model's own when not given.
-        """
-        return MixedLMDistribution(self, params, scale, exog)
-
-    def _point(self, at: MixedLMParams, profile_fe: bool) -> Point:
-        return at_params(self.engine, at, reml=self.reml, profile_fe=profile_fe)
-
-    def _params(self, params: Any) -> MixedLMParams:
-        if isinstance(params, MixedLMParams):
-            return params
-        return MixedLMParams.from_packed(params, self.k_fe, self.k_re, self.use_sqrt, False)
-
-    def _components(self, cov_re: Any, vcomp: Any) -> MixedLMParams:
-        return MixedLMParams.from_components(
-            np.zeros(self.k_fe),
-            cov_re=np.asarray(cov_re, dtype=float).reshape(self.k_re, self.k_re),
-            vcomp=np.asarray(vcomp, dtype=float),
-        )
-
     def _get_init_kwds(self) -> dict[str, Any]:
         """Arguments, beside endog and exog, that make this model again."""
         kwds = {"groups": self.groups, "exog_re": self.exog_re, "exog_vc": self.exog_vc}
@@ -480,99 +299,3 @@ class MixedLM:
         for name in ("engine", "diagonal_engine", "row_indices"):
             state.pop(name, None)
         return state
-
-
-def mixedlm(
-    formula: str,
-    data: Any,
-    re_formula: str | None = None,
-    vc_formula: Mapping[str, str] | None = None,
-    subset: Any = None,
-    use_sparse: bool = False,
-    missing: str = "none",
-    **kwargs: Any,
-) -> MixedLM:
-    """A `MixedLM` from formulas; the arguments are those of `MixedLM.from_formula`.
-
-    Examples
-    --------
-    >>> import sparselmm as slm
-    >>> model = slm.mixedlm("Weight ~ Time", slm.load_dataset("dietox"), groups="Pig")
-    >>> round(model.fit().scale, 4)
-    11.3669
-    """
-    return MixedLM.from_formula(
-        formula, data, re_formula, vc_formula, subset, use_sparse, missing, _depth=1, **kwargs
-    )
-
-
-def _same_length(y: Array, **others: Any) -> None:
-    for name, values in others.items():
-        if values is not None and len(values) != len(y):
-            raise DataError(
-                f"{name} has {len(values)} rows; expected {len(y)} as endog; give one row per response."
-            )
-
-
-def _groups_of(exog_vc: Any, labels: Array) -> Groups:
-    """The groups, coded once."""
-    if isinstance(exog_vc, CodedSpec) and len(exog_vc.groups.codes) == len(labels):
-        return exog_vc.groups
-    return code_groups(labels)
-
-
-def _vc_spec(exog_vc: Any, groups: Groups) -> VCSpec:
-    if exog_vc is None:
-        return VCSpec([], [], [])
-    if isinstance(exog_vc, dict):
-        import warnings
-
-        warnings.warn(
-            "Using deprecated variance components format: pass exog_vc=VCSpec(names, colnames, mats) "
-            "rather than a dictionary.",
-            FutureWarning,
-            stacklevel=3,
-        )
-        return spec_from_dict(exog_vc, groups)
-    return exog_vc
-
-
-def _describe(
-    endog: Any,
-    exog: Any,
-    X: Array,
-    names: list[str],
-    default: bool,
-    spec: VCSpec,
-    rows: Array | None,
-) -> ModelData:
-    pandas = isinstance(endog, (pd.Series, pd.DataFrame)) or isinstance(
-        exog, (pd.Series, pd.DataFrame)
-    )
-    source = exog if isinstance(exog, (pd.Series, pd.DataFrame)) else endog
-    index = source.index if pandas else None
-    if index is not None and rows is not None:
-        index = index[rows]
-    name = getattr(endog, "name", None)
-    if isinstance(endog, pd.DataFrame):
-        name = endog.columns[0]
-    return ModelData(
-        endog=endog,
-        exog=exog,
-        ynames="y" if name is None else str(name),
-        xnames=array_names(exog, X),
-        exog_re_names=names,
-        exog_re_names_full=list(names) if default else covariance_names(names),
-        vcomp_names=list(spec.names),
-        labelled=pandas,
-        row_labels=index,
-    )
-
-
-def _renamed(described: ModelData, given: dict[str, Any]) -> ModelData:
-    """Names of a model that is made again from its matrices."""
-    exog_re, spec = given["exog_re"], given["exog_vc"]
-    described.exog_re_names = re_names(exog_re, 0 if exog_re is None else np.shape(exog_re)[1])
-    described.exog_re_names_full = covariance_names(described.exog_re_names)
-    described.vcomp_names = [] if spec is None else list(spec.names)
-    return described

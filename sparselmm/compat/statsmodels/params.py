@@ -173,5 +173,6 @@ def lower_root(matrix: Array) -> Array:
             f"Found a covariance matrix with eigenvalue {values[0]:.3g}; expected none below zero. "
             "Give a symmetric positive semidefinite cov_re."
         )
-    R = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T, mode="r")
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))).T
+    R = np.asarray(np.linalg.qr(root, mode="r"))
     return R.T * np.where(np.diag(R) < 0.0, -1.0, 1.0)

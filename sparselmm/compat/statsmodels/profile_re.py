@@ -53,8 +53,8 @@ def profile_re(
     >>> import sparselmm as slm
     >>> fit = slm.mixedlm("Weight ~ Time", slm.load_dataset("dietox"), groups="Pig").fit()
     >>> curve = fit.profile_re(0, "re", num_low=2, dist_low=10, num_high=2, dist_high=10)
-    >>> curve[:, 1].argmax() == 2
-    True
+    >>> int(curve[:, 1].argmax())
+    2
     """
     from sparselmm.compat.statsmodels.fitting import TOLERANCES
 
@@ -63,7 +63,7 @@ def profile_re(
         raise TypeError(f"profile_re got an unexpected argument {unknown[0]!r}; leave it out.")
     if vtype not in ("re", "vc"):
         raise ValueError(f"vtype must be 're' or 'vc'; found {vtype!r}.")
-    index = int(re_ix) if vtype == "re" else self.model.exog_vc.names.index(re_ix)
+    index = int(re_ix) if vtype == "re" else self.model.exog_vc.names.index(str(re_ix))
     estimate = (
         self.params_object.cov_re[index, index]
         if vtype == "re"

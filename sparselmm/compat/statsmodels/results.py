@@ -304,13 +304,10 @@ class MixedLMResults:
         if transform and self.model.data.formula is not None and not isinstance(exog, np.ndarray):
             table = self.model.predict_frame(exog)
             return pd.Series(self.model.predict(self.params_object, table), index=table.index)
-        values = np.asarray(exog, dtype=float)
-        if values.ndim == 1 and self.k_fe > 1:
-            values = values[None, :]
-        elif values.ndim == 1:
-            values = values[:, None]
+        values = np.asarray(exog, dtype=float).reshape(-1, self.k_fe)
+        index = getattr(exog, "index", None)
         means = self.model.predict(self.params_object, values)
-        return pd.Series(means, exog.index) if isinstance(exog, pd.DataFrame) else means
+        return pd.Series(means, index) if isinstance(index, pd.Index) else means
 
     def remove_data(self) -> None:
         """Drop what grows with the number of rows; tables, tests and predictions for new data stay."""

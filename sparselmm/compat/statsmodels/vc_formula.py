@@ -63,19 +63,17 @@ def formula_components(
 def _component(
     name: str, formula: str, data: pd.DataFrame, groups: Groups, env: Mapping[str, Any]
 ) -> Component:
-    terms = _terms(formula)
-    pieces = [_pieces(term, data, env) for term in terms]
-    if any(piece is None for term in pieces for piece in term):
+    pieces = [_pieces(term, data, env) for term in _terms(formula)]
+    terms = [term for term in pieces if term is not None]
+    if len(terms) < len(pieces):
         return _by_group(name, formula, data, groups, env)
-    numeric = [all(p.levels is None for p in term) for term in pieces]
-    if all(numeric):
-        texts = [":".join(p.text for p in term) or "Intercept" for term in pieces]
-        columns = [_product(term, len(data)) for term in pieces]
+    if all(piece.levels is None for term in terms for piece in term):
+        texts = [":".join(piece.text for piece in term) or "Intercept" for term in terms]
         order = np.argsort([text != "Intercept" for text in texts], kind="stable")
-        values = np.column_stack([columns[i] for i in order])
+        values = np.column_stack([_product(terms[i], len(data)) for i in order])
         return column_component(name, groups, [texts[i] for i in order], values)
     if len(terms) == 1:
-        return _dummies(name, pieces[0], groups)
+        return _dummies(name, terms[0], groups)
     return _by_group(name, formula, data, groups, env)
 
 
@@ -118,8 +116,11 @@ def _terms(formula: str) -> list[list[str]]:
 
 def _pieces(
     factors: Sequence[str], data: pd.DataFrame, env: Mapping[str, Any]
-) -> list[Piece | None]:
-    return [_piece(text, data, env) for text in factors]
+) -> list[Piece] | None:
+    """The factors of a term, or None where one depends on the rows it is evaluated on."""
+    pieces = [_piece(text, data, env) for text in factors]
+    known = [piece for piece in pieces if piece is not None]
+    return known if len(known) == len(pieces) else None
 
 
 def _piece(text: str, data: pd.DataFrame, env: Mapping[str, Any]) -> Piece | None:
