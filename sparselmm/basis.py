@@ -89,6 +89,11 @@ class Basis:
     def _kept(self, X: Array) -> Array:
         return X if len(self.kept) == X.shape[1] else X[:, self.kept]
 
+    def equals(self, other: Basis) -> bool:
+        """Whether both are the same coordinates; copies of one basis are."""
+        mine, theirs = ((own.kept, own.Rx, own.beta0, *own.Rq) for own in (self, other))
+        return len(mine) == len(theirs) and all(map(np.array_equal, mine, theirs))
+
 
 def independent_columns(R: Array, tolerance: float = RANK_TOLERANCE) -> Array:
     """Indices of the earliest independent columns of a matrix with triangular factor `R`.
@@ -149,6 +154,57 @@ def fixed_basis(X: Array, y: Array, root_weights: Array | None) -> tuple[Array, 
     Rx = R[:p, :p] * np.sign(np.diag(R[:p, :p]))[:, None]
     beta0 = np.linalg.solve(R[:p, :p], R[:p, p]) if p else np.empty(0)
     return kept, Rx, beta0
+
+
+def with_all_columns(basis: Basis, X: Array, weights: Array | None) -> Basis:
+    """Coordinates that keep every column of X, though some depend on others in these rows.
+
+    Parameters
+    ----------
+    basis : Basis
+        Learned from these rows.
+    X : ndarray, shape (n, p)
+    weights : ndarray, shape (n,), or None
+    """
+    p, kept = X.shape[1], basis.kept
+    if len(kept) == p:
+        return basis
+    WX = X if weights is None else X * weights[:, None]
+    lengths = np.sqrt(np.einsum("ia,ia->a", X, WX))
+    Rx = np.diag(np.where(lengths > 0.0, lengths, 1.0))
+    own = basis.fixed(X).T @ WX
+    Rx[kept] = np.where(kept[:, None] <= np.arange(p), own, 0.0)
+    Rx[np.ix_(kept, kept)] = basis.Rx
+    beta0 = np.zeros(p)
+    beta0[kept] = basis.beta0
+    return Basis(np.arange(p), Rx, beta0, basis.Rq)
+
+
+def reduced_basis(basis: Basis, XtX: Array) -> tuple[Basis, Array]:
+    """Coordinates of the earliest independent columns of X.
+
+    Parameters
+    ----------
+    basis : Basis
+        Keeps every column.
+    XtX : ndarray, shape (p, p)
+        X~'WX~ over all rows.
+
+    Returns
+    -------
+    reduced : Basis
+    M : ndarray, shape (p, columns kept)
+        Its X~ are those of `basis` times M.
+    """
+    scale = np.sqrt(np.maximum(XtX.diagonal(), TINY))
+    values, vectors = np.linalg.eigh(XtX / scale / scale[:, None])
+    R = np.sqrt(np.maximum(values, 0.0))[:, None] * (vectors.T * scale) @ basis.Rx
+    kept = independent_columns(R)
+    Q, Rx = np.linalg.qr(R[:, kept])
+    sign = np.sign(Rx.diagonal())
+    beta0 = np.linalg.solve(Rx, Q.T @ (R @ basis.beta0))
+    M = np.linalg.solve((Rx * sign[:, None]).T, basis.Rx[:, kept].T).T
+    return Basis(kept, Rx * sign[:, None], beta0, basis.Rq), M
 
 
 def term_basis(Q: Array, template: str, root_weights: Array | None) -> Array:

@@ -9,12 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sparselmm._types import Array
-from sparselmm.basis import Basis, block_diagonal, fixed_basis, term_basis
+from sparselmm.basis import (
+    Basis,
+    block_diagonal,
+    fixed_basis,
+    reduced_basis,
+    term_basis,
+    with_all_columns,
+)
 from sparselmm.kernels.crosstab import counting_sort, level_sums, pair_counts, pair_sums
 
 if TYPE_CHECKING:
@@ -134,11 +142,18 @@ class Gram:
 
     @classmethod
     def from_batches(cls, designs: Iterable[Design], terms: tuple[RandomTerm, ...]) -> Gram:
-        """Cross-products of many batches that share their levels; the first one sets the coordinates."""
-        batches = iter(designs)
-        first = cls.from_design(next(batches), terms)
-        rest = (cls.from_design(batch, terms, first.basis) for batch in batches)
-        return reduce(merge, rest, first)
+        """Cross-products of many batches that share their levels.
+
+        The first batch sets the coordinates. Which columns of X are independent is judged when all rows are in:
+        what is constant in one batch may vary in the next.
+        """
+        batches = (design for design in designs if design.n)
+        first = next(batches, None)
+        if first is None:
+            raise ValueError("Found no rows in any batch; expected at least one batch with rows.")
+        basis = with_all_columns(learn_basis(first, terms), first.X, first.weights)
+        grams = (cls.from_design(batch, terms, basis) for batch in chain([first], batches))
+        return _independent(reduce(merge, grams))
 
     def with_response(self, ZtY: tuple[Array, ...], XtY: Array, YtY: float) -> Gram:
         """The same design with another response: only Z'y, X'y and y'y change.
@@ -199,12 +214,26 @@ def _is_ones(Q: Array) -> bool:
     return Q.shape[1] == 1 and bool((Q == 1.0).all())
 
 
+def _independent(gram: Gram) -> Gram:
+    """The same rows with the earliest independent columns of X, orthonormal over all of them."""
+    p = gram.p
+    basis, M = reduced_basis(gram.basis, gram.XytXy[:p, :p])
+    whole = np.zeros((p + 1, basis.Rx.shape[1] + 1))
+    whole[:p, :-1], whole[p, -1] = M, 1.0
+    return replace(
+        gram,
+        ZtXy=tuple(np.ascontiguousarray(block @ whole) for block in gram.ZtXy),
+        XytXy=whole.T @ gram.XytXy @ whole,
+        basis=basis,
+    )
+
+
 def merge(a: Gram, b: Gram) -> Gram:
     """The cross-products of both sets of rows.
 
     Both must have been taken with the same levels and the same `Basis`.
     """
-    if a.shapes != b.shapes or a.basis is not b.basis:
+    if a.shapes != b.shapes or not a.basis.equals(b.basis):
         raise ValueError(
             "Found cross-products in different coordinates; expected both from one set of levels and one "
             "Basis. Pass the first batch's `basis` to Gram.from_design."
