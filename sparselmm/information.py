@@ -225,8 +225,8 @@ class _Slopes:
     def at(m: Marginal, coordinates: Coordinates) -> _Slopes:
         changes = [coordinates.change(i) for i in range(len(coordinates.moves))]
         p = m.F.shape[1]
-        XDX = np.array([m.products(d, m.F, m.F) for d in changes]).reshape(-1, p, p)
-        f = np.array([m.move(d, m.a) for d in changes]).reshape(-1, m.q).T
+        XDX = np.array([m.products(d, m.F, m.F) for d in changes]).reshape(len(changes), p, p)
+        f = np.array([m.move(d, m.a) for d in changes]).reshape(len(changes), m.q).T
         cov = fixed_covariance(m.at)
         Xf = m.F.T @ f
         projected = f.T @ m.precision(f) - Xf.T @ cov @ Xf / m.at.s2

@@ -69,10 +69,10 @@ class Marginal:
 
     def _blockwise(self, right: Sequence[Array], v: Array) -> Array:
         """Every level's part of v (or of its columns), from the left by the transpose of `right`."""
-        out = np.empty_like(v)
+        out = np.zeros_like(v)
         views = zip(by_levels(self.shapes, v), by_levels(self.shapes, out), right, strict=True)
         for own, target, t in views:
-            target[...] = np.einsum("ab,la...->lb...", t, own) if len(t) > 1 else own * t[0, 0]
+            mix_columns(t, own, target)
         return out
 
     def precision(self, f: Array) -> Array:
@@ -87,8 +87,7 @@ class Marginal:
         """(I (x) S) v on the direction's factor, zero elsewhere; v of shape (q,) or (q, m)."""
         factor, S = direction
         out = np.zeros_like(v)
-        own = by_levels(self.shapes, v)[factor]
-        by_levels(self.shapes, out)[factor][...] = np.einsum("ab,la...->lb...", S, own)
+        mix_columns(S, by_levels(self.shapes, v)[factor], by_levels(self.shapes, out)[factor])
         return out
 
     def products(self, direction: Direction, left: Array, right: Array) -> Array:
@@ -96,8 +95,15 @@ class Marginal:
         factor, S = direction
         first = by_levels(self.shapes, left)[factor]
         second = by_levels(self.shapes, right)[factor]
-        moved = np.einsum("ab,la...->lb...", S, first)
+        moved = np.zeros_like(first)
+        mix_columns(S, first, moved)
         return np.tensordot(moved, second, axes=([0, 1], [0, 1]))
+
+
+def mix_columns(M: Array, own: Array, out: Array) -> None:
+    """Add M'own[l] to out[l] for every level l; own and out of shape (l, s) or (l, s, m)."""
+    for a, b in zip(*np.nonzero(M), strict=True):
+        out[:, b] += M[a, b] * own[:, a]
 
 
 def gram_matrix(gram: Gram) -> csr_array:
@@ -241,7 +247,7 @@ def sandwiches(m: Marginal, directions: Sequence[Direction]) -> tuple[Array, Arr
     Here D_i is the derivative of H along a direction; p solves for every direction.
     """
     size, p = len(directions), m.F.shape[1]
-    once = np.array([m.products(d, m.F, m.F) for d in directions]).reshape(-1, p, p)
+    once = np.array([m.products(d, m.F, m.F) for d in directions]).reshape(size, p, p)
     twice = np.empty((size, size, p, p))
     for k, second in enumerate(directions):
         spread = m.precision(m.move(second, m.F))

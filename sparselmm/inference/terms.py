@@ -233,6 +233,8 @@ def hypotheses(fit: Fit, type: int) -> dict[str, Array]:
     place = np.full(len(fit.spec.column_names), -1)
     place[fit.kept] = np.arange(fit.p)
     own = {t.name: place[list(t.columns)][place[list(t.columns)] >= 0] for t in s.terms}
+    if not fit.p:
+        return {}
     if type == 3:
         return _without_intercept(_type_three(fit, s, own))
     root = fit_root(fit)

@@ -212,3 +212,26 @@ def test_predicted_cost_counts_the_largest_connected_set(sleepstudy):
     assert predict_cost(fit, make_probes(fit.gram)).columns == 2
     crossed = slm.lmm("diameter ~ 1 + (1 | plate) + (1 | sample)", slm.load_dataset("penicillin"))
     assert predict_cost(crossed.fit, make_probes(crossed.fit.gram)).columns == 30
+
+
+def test_no_fixed_effects(sleepstudy):
+    data = sleepstudy.assign(centred=sleepstudy.Reaction - sleepstudy.Reaction.mean())
+    fit = slm.lmm("centred ~ 0 + (1 | Subject)", data)
+    for method in ("satterthwaite", "kenward-roger"):
+        assert fit.ddf(method=method).empty
+    assert fit.anova().table.empty
+    assert np.isfinite(fit.varcorr_se()["se_vcov"]).all()
+
+
+def test_many_small_groups_are_no_obstacle(rng):
+    """4,000 groups: two columns to solve for; a few rows each, so that both methods nearly agree."""
+    g = np.repeat(np.arange(4_000), 3)
+    x = rng.normal(size=len(g))
+    b = rng.normal(size=(4_000, 2))
+    y = 1 + x + b[g, 0] + b[g, 1] * x + rng.normal(size=len(g))
+    fit = slm.lmm("y ~ x + (x | g)", {"g": g, "x": x, "y": y})
+    both = [fit.ddf(method=method) for method in ("satterthwaite", "kenward-roger")]
+    np.testing.assert_allclose(both[0], both[1], rtol=0.02)
+    np.testing.assert_allclose(
+        kenward_roger(fit.fit).cov_beta, fit.fit.cov_beta, rtol=1e-2, atol=1e-6
+    )
