@@ -49,6 +49,17 @@ def test_links_to_files_lead_somewhere(page):
     assert not missing
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/how-to/lme4.md"])
+def test_names_in_tables_exist(page):
+    from sparselmm import Results
+
+    tables = [line for line in (ROOT / page).read_text().splitlines() if line.startswith("|")]
+    code = " ".join(span for line in tables for span in re.findall(r"`([^`]+)`", line))
+    names = set(re.findall(r"\b(?:fit|m)\.([a-z_0-9]+)", code))
+    assert len(names) > 10
+    assert not sorted(name for name in names if not hasattr(Results, name) and name != "fit")
+
+
 def test_architecture_lists_every_module():
     text = (ROOT / "docs/explanation/architecture.md").read_text()
     paths = [path for path in (ROOT / "sparselmm").iterdir() if not path.name.startswith("__")]
