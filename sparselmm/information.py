@@ -281,7 +281,9 @@ def _differenced_hessian(
     ]
     expected = np.diag(slopes.projected) / at.s2 - slopes.r2**2 / (at.nu * at.s2**2)
     steps = STEP * np.sqrt(2.0 / np.maximum(expected, 1e-300))
-    start = _score(fit, T, coordinates)
+    kept = fit.optimum.E
+    unmoved = all(map(np.array_equal, T, fit.solution.T))
+    start = _slopes(T, kept, coordinates) if kept and unmoved else _score(fit, T, coordinates)
     profiled = np.empty((len(steps),) * 2)
     for i, (step, (factor, dT)) in enumerate(zip(steps, coordinates.moves, strict=True)):
         moved = list(T)
@@ -293,8 +295,12 @@ def _differenced_hessian(
 
 
 def _score(fit: Fit, T: Sequence[Array], coordinates: Coordinates) -> Array:
-    """Derivatives of the profiled deviance along every coordinate: <dT, 2 T^-T E>."""
+    """Derivatives of the profiled deviance along every coordinate, evaluated at T."""
     at = solve_at(fit.gram, fit.prepared.system, T, reml=fit.reml)
-    E = gradient_matrices(fit.gram, at)
+    return _slopes(T, gradient_matrices(fit.gram, at), coordinates)
+
+
+def _slopes(T: Sequence[Array], E: Sequence[Array], coordinates: Coordinates) -> Array:
+    """<dT, 2 T^-T E> for every coordinate."""
     slopes = [2.0 * np.linalg.solve(t.T, own) for t, own in zip(T, E, strict=True)]
     return np.array([np.vdot(slopes[factor], dT) for factor, dT in coordinates.moves])

@@ -120,6 +120,8 @@ class Optimum:
     outcome : Outcome
     certificate : Certificate
     log : tuple of Entry
+    E : tuple of ndarray, shape (s_j, s_j), or None
+        Score matrices at theta, where they were computed (not after a closing step).
     """
 
     theta: Array
@@ -127,6 +129,7 @@ class Optimum:
     outcome: Outcome
     certificate: Certificate
     log: tuple[Entry, ...] = field(repr=False)
+    E: tuple[Array, ...] | None = field(repr=False, default=None)
 
     @property
     def converged(self) -> bool:
@@ -312,7 +315,8 @@ class _Run:
         if outcome.converged:
             outcome = Outcome.SINGULAR if len(zero) else Outcome.CONVERGED
             outcome = outcome if certificate.passed else Outcome.STALLED
-        return Optimum(internal, solution, outcome, certificate, tuple(self.log))
+        E = tuple(at.E) if solution is at.solution else None
+        return Optimum(internal, solution, outcome, certificate, tuple(self.log), E)
 
 
 def certify(local: Local, step: Step | None, zero: Array) -> Certificate:
