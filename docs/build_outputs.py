@@ -2,7 +2,8 @@
 
 A ``python`` block runs in its page's namespace, after the blocks above it. A ``text`` block that
 follows directly is what it printed; ``...`` stands for anything. A block of ``>>>`` lines is a
-doctest. The line ``<!-- not run: reason -->`` before a block leaves it out.
+doctest. ``<!-- not run: reason -->`` before a block leaves it out, ``<!-- needs: module -->`` does so where
+the module is not installed.
 
     python docs/build_outputs.py [--write] [page ...]
 """
@@ -16,6 +17,7 @@ import io
 import re
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +27,7 @@ BLOCK = re.compile(
     r"^```python\n(?P<code>.*?)^```$(?:\n\s*```text\n(?P<output>.*?)^```$)?",
     re.DOTALL | re.MULTILINE,
 )
-NOT_RUN = re.compile(r"<!-- not run: .+ -->\n\Z")
+REMARK = re.compile(r"<!-- (?P<kind>not run|needs): (?P<what>.+) -->\n\Z")
 
 
 class Block(NamedTuple):
@@ -48,8 +50,15 @@ def blocks(text: str) -> list[Block]:
     return [
         Block(m["code"], text.count("\n", 0, m.start("code")), m["output"], m.span("output"))
         for m in BLOCK.finditer(text)
-        if not NOT_RUN.search(text[: m.start()])
+        if runs(REMARK.search(text[: m.start()]))
     ]
+
+
+def runs(remark: re.Match[str] | None) -> bool:
+    """Whether a block runs, given the remark that stands before it."""
+    if remark is None:
+        return True
+    return remark["kind"] == "needs" and find_spec(remark["what"]) is not None
 
 
 def run(page: Path) -> Iterator[tuple[Block, str | None]]:
