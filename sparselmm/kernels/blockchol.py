@@ -12,6 +12,9 @@ and a solve with A is one sweep down (`forward`, `subtract_partners`), a solve w
 Levels are independent of each other: every kernel works on a range of them, ``begin`` to ``end``, and writes to
 its last argument, so that ranges can run side by side. `level_kernels(s)` compiles for one block size, which lets
 the compiler unroll the loops over coefficients (three to five times faster for s = 2).
+
+At an extreme T rounding can make a pivot zero or NaN: divisions follow IEEE rules, so that the value is not finite
+and the step is taken for too long, instead of ending the fit with an exception.
 """
 
 from __future__ import annotations
@@ -46,7 +49,7 @@ def level_kernels(s: int) -> LevelKernels:
 def _make(fixed: int) -> LevelKernels:
     """Kernels for one block size; 0 reads the size from the arrays."""
 
-    @njit(cache=True, nogil=True)
+    @njit(cache=True, nogil=True, error_model="numpy")
     def factor(begin, end, D, T, L, logdets):
         """L[l] L[l]' = T' D[l] T + I and its log-determinant; D, L (levels, s, s), T (s, s) lower."""
         s = fixed if fixed else T.shape[0]
@@ -68,7 +71,7 @@ def _make(fixed: int) -> LevelKernels:
                 pivots *= L[level, a, a]
             logdets[level] = 2.0 * np.log(pivots)
 
-    @njit(cache=True, nogil=True)
+    @njit(cache=True, nogil=True, error_model="numpy")
     def apply_transpose(begin, end, T, R, out):
         """out[l] = T' R[l]; R, out (levels, s, m)."""
         s = fixed if fixed else T.shape[0]
@@ -80,7 +83,7 @@ def _make(fixed: int) -> LevelKernels:
                         total += T[b, a] * R[level, b, c]
                     out[level, a, c] = total
 
-    @njit(cache=True, nogil=True)
+    @njit(cache=True, nogil=True, error_model="numpy")
     def scale_panel(begin, end, L, T, indptr, values, G):
         """G_l = L_l^-1 T' C_l on the pattern of the cross-products; values, G (nnz, s)."""
         s = fixed if fixed else T.shape[0]
@@ -94,7 +97,7 @@ def _make(fixed: int) -> LevelKernels:
                         total -= L[level, a, b] * G[k, b]
                     G[k, a] = total / L[level, a, a]
 
-    @njit(cache=True, nogil=True)
+    @njit(cache=True, nogil=True, error_model="numpy")
     def forward(begin, end, L, R, W):
         """W[l] = L_l^-1 R[l]; R, W (levels, s, m)."""
         s = fixed if fixed else L.shape[1]
@@ -106,7 +109,7 @@ def _make(fixed: int) -> LevelKernels:
                         total -= L[level, a, b] * W[level, b, c]
                     W[level, a, c] = total / L[level, a, a]
 
-    @njit(cache=True, nogil=True)
+    @njit(cache=True, nogil=True, error_model="numpy")
     def subtract_partners(begin, end, colptr, rows, positions, G, W, R):
         """R - L21 W in place, for columns begin to end of S; R (n_S, m)."""
         s = fixed if fixed else W.shape[1]
@@ -117,7 +120,7 @@ def _make(fixed: int) -> LevelKernels:
                     for c in range(R.shape[1]):
                         R[a, c] -= G[g, b] * W[level, b, c]
 
-    @njit(cache=True, nogil=True)
+    @njit(cache=True, nogil=True, error_model="numpy")
     def backward(begin, end, L, indptr, cols, G, X, W):
         """L_l^-T (W[l] - G_l X) in place of W[l]; X (n_S, m) solves the Schur complement's equations."""
         s = fixed if fixed else L.shape[1]
@@ -134,7 +137,7 @@ def _make(fixed: int) -> LevelKernels:
                         total -= L[level, b, a] * W[level, b, c]
                     W[level, a, c] = total / L[level, a, a]
 
-    @njit(cache=True, nogil=True)
+    @njit(cache=True, nogil=True, error_model="numpy")
     def invert(begin, end, L, F):
         """L_l^-T (I + F_l) L_l^-1 in place of F_l, for symmetric F_l = G_l S^-1 G_l'."""
         s = fixed if fixed else L.shape[1]

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def factor_components(begin, end, start, order, S, logdets):
     """Cholesky factors in place of the lower triangles of S; log|S_c| in logdets (components,)."""
     for c in range(begin, end):
@@ -31,7 +31,7 @@ def factor_components(begin, end, start, order, S, logdets):
         logdets[c] = 2.0 * total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def solve_components(begin, end, L, start, order, first, R):
     """S^-1 R in place of R (n_S, m); the rows of a component lie next to each other."""
     for c in range(begin, end):
@@ -49,7 +49,7 @@ def solve_components(begin, end, L, start, order, first, R):
                 x[i, col] /= block[i, i]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def invert_components(begin, end, L, start, order, out):
     """Lower triangles of S^-1 (the upper ones mirror them), from the Cholesky factors, in out."""
     for c in range(begin, end):
