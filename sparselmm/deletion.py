@@ -151,7 +151,7 @@ def _by_rows(fit: Fit, codes: Array, n_groups: int, regular: Array) -> Array:
     by_size = by_size[regular[by_size]]
     with limited_threads(threads(fit, fit.n)):
         for groups in _batches(by_size, counts, n_S):
-            slots = np.arange(counts[groups[-1]])
+            slots = np.arange(int(counts[groups[-1]]))
             filled = slots < counts[groups][:, None]
             which = order[np.where(filled, pointers[groups][:, None] + slots, 0)]
             scale = np.where(filled, root[which], 0.0)

@@ -275,7 +275,7 @@ def _candidates(
     null = null_combinations(T, R)
     if not len(null):
         return []
-    used = {columns[c] for c in np.flatnonzero(np.abs(null).max(axis=0) > 0.0)}
+    used = {columns[int(c)] for c in np.flatnonzero(np.abs(null).max(axis=0) > 0.0)}
     alone = {columns[int(np.argmax(np.abs(v)))] for v in null if np.count_nonzero(v) == 1}
     pieces = {n: set(own) for n, own in _pieces(fit, term).items() if set(own) & set(columns)}
     hit = [name for name, own in pieces.items() if own & used]

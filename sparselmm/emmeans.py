@@ -267,7 +267,8 @@ def _estimable(fit: Fit, full: Array) -> Array:
         return np.ones(len(full), bool)
     X = fit.design.X
     alias = np.linalg.lstsq(X[:, fit.kept], X[:, gone], rcond=None)[0]
-    return (np.abs(full[:, gone] - full[:, fit.kept] @ alias) < ALIASED).all(axis=1)
+    unexplained = np.abs(full[:, gone] - full[:, fit.kept] @ alias)
+    return unexplained.max(axis=1) < ALIASED
 
 
 def _contrast_weights(means: MarginalMeans, method: Any) -> dict[str, Array]:

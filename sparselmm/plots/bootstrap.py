@@ -91,9 +91,8 @@ def density_of(values: Array, bounds: tuple[float, float]) -> tuple[Array, Array
     from scipy.stats import gaussian_kde
 
     if len(values) < 3 or np.ptp(values) == 0.0:
-        place = np.linspace(
-            *np.sort([values.min(initial=0.0) - 1.0, values.max(initial=0.0) + 1.0]), POINTS
-        )
+        centre = float(values.mean()) if len(values) else 0.0
+        place = np.linspace(centre - 1.0, centre + 1.0, POINTS)
         return place, np.zeros(POINTS)
     kernel = gaussian_kde(values)
     width = float(kernel.factor * values.std(ddof=1))
