@@ -168,17 +168,20 @@ def complete_rows(arrays: Mapping[str, Any], missing: str) -> Array | None:
     """
     if missing not in MISSING:
         raise DataError(f"missing={missing!r}; expected one of {', '.join(map(repr, MISSING))}.")
-    bad = {name: _missing(values) for name, values in arrays.items() if values is not None}
-    found = {name: int(mask.sum()) for name, mask in bad.items() if mask is not None and mask.any()}
+    found = {}
+    for name, values in arrays.items():
+        mask = None if values is None else _missing(values)
+        if mask is not None and mask.any():
+            found[name] = mask
     if not found:
         return None
     if missing != "drop":
-        counts = ", ".join(f"{name} in {count} rows" for name, count in found.items())
+        counts = ", ".join(f"{name} in {mask.sum()} rows" for name, mask in found.items())
         raise DataError(
             f"Missing or infinite values: {counts}; expected none with missing={missing!r}. Pass "
             "missing='drop' to leave these rows out."
         )
-    return np.flatnonzero(~np.any(np.column_stack([bad[name] for name in found]), axis=1))
+    return np.flatnonzero(~np.any(np.column_stack(list(found.values())), axis=1))
 
 
 def _missing(values: Any) -> Array | None:
@@ -193,4 +196,4 @@ def _missing(values: Any) -> Array | None:
         return None
     else:
         mask = np.asarray(pd.isna(plain))
-    return np.asarray(mask).reshape(len(plain), -1).any(axis=1)
+    return np.asarray(np.any(np.reshape(mask, (len(plain), -1)), axis=1))
