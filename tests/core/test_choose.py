@@ -1,0 +1,180 @@
+"""Which path is taken, what is said about it, and when it is refused."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from sparselmm._types import Design
+from sparselmm.errors import MemoryRefusedError, PathError
+from sparselmm.gram import Gram
+from sparselmm.systems import choose as module
+from sparselmm.systems.choose import PATHS, choose
+from sparselmm.systems.sparse import available
+from tests.core.designs import cases, factor, one_term_each
+
+CASES = cases(2)
+needs_cholmod = pytest.mark.skipif(not available(), reason="scikit-sparse is not installed")
+
+
+@pytest.fixture(autouse=True)
+def memory(monkeypatch):
+    """A machine with 64 GB free; tests may set another number."""
+
+    def leave(nbytes: float) -> None:
+        monkeypatch.setattr(module, "available_memory", lambda: nbytes)
+
+    leave(64e9)
+    return leave
+
+
+def two_factors(first, second) -> Gram:
+    factors = (factor(first), factor(second))
+    n = len(first)
+    design = Design(np.arange(n) % 7.0, np.ones((n, 1)), factors)
+    return Gram.from_design(design, one_term_each(factors))
+
+
+@pytest.fixture(scope="module")
+def movers() -> Gram:
+    """Persons who move between neighbouring firms: S is one component and sparse."""
+    person = np.repeat(np.arange(9_000), 2)
+    firm = (person // 3 + np.tile([0, 2], 9_000)) % 3_000
+    return two_factors(person, firm)
+
+
+@pytest.fixture(scope="module")
+def filled() -> Gram:
+    """Everybody meets anybody: S is full."""
+    rng = np.random.default_rng(1)
+    return two_factors(np.repeat(np.arange(3_000), 20), rng.integers(0, 1_500, 60_000))
+
+
+def names(choice) -> list[str]:
+    return [cost.name for cost in choice.costs]
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("single scalar", "grouped"),
+        ("single of order 5", "grouped"),
+        ("components inside a group", "grouped"),
+        ("crossed", "crossed"),
+        ("crossed vector", "crossed"),
+    ],
+)
+def test_small_designs(kind, path):
+    choice = choose(CASES[kind].gram)
+    assert choice.name == path == choice.system.store.name == choice.cost.name
+    assert names(choice) == list(PATHS)
+
+
+def test_many_nested_groups_are_grouped():
+    inside = np.repeat(np.arange(3_000), 2)
+    choice = choose(two_factors(inside, inside // 3))
+    assert choice.name == "grouped"
+    assert "1,000 blocks, the largest of order 1" in str(choice)
+
+
+def test_a_full_design_is_crossed(filled):
+    choice = choose(filled)
+    assert choice.name == "crossed"
+    assert "dense of order 1,500" in str(choice)
+    assert choice.cost.nbytes == 16 * 1_500**2
+    assert choice.cost.flops >= 1_500**3
+
+
+@needs_cholmod
+def test_what_stays_sparse_is_sparse(movers):
+    choice = choose(movers)
+    assert choice.name == "sparse"
+    assert "entries in the factor" in str(choice)
+    assert choice.cost.flops < 1e8
+
+
+def test_without_cholmod_another_path_is_taken_and_it_is_said(movers, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sksparse", None)
+    choice = choose(movers)
+    assert choice.name in ("grouped", "crossed")
+    assert "needs CHOLMOD: pip install 'sparselmm[cholmod]'" in str(choice)
+    with pytest.raises(PathError, match="sparselmm\\[cholmod\\]"):
+        choose(movers, "sparse")
+
+
+@needs_cholmod
+def test_a_design_that_fills_in_is_not_analysed(filled, monkeypatch):
+    monkeypatch.setattr(module, "QUICK", 0.0)
+    choice = choose(filled)
+    assert choice.name == "crossed"
+    assert "full: it would fill in" in str(choice)
+
+
+@pytest.mark.parametrize("kind", ["crossed", "nested", "components inside a group"])
+@pytest.mark.parametrize("path", PATHS)
+def test_a_path_can_be_asked_for(kind, path):
+    if path == "sparse" and not available():
+        pytest.skip("scikit-sparse is not installed")
+    choice = choose(CASES[kind].gram, path)
+    assert choice.name == path
+    assert choice.cost.nbytes > 0.0
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_single_factor_leaves_nothing_to_choose(path):
+    assert choose(CASES["single vector"].gram, path).name == "grouped"
+
+
+@pytest.mark.parametrize("path", ["dense", "", "Sparse", "iterative"])
+def test_unknown_paths(path):
+    with pytest.raises(PathError) as error:
+        choose(CASES["crossed"].gram, path)
+    assert repr(path) in str(error.value)
+    assert all(name in str(error.value) for name in ("auto", *PATHS))
+
+
+@pytest.mark.parametrize("path", ["auto", *PATHS])
+def test_too_little_memory_is_refused_with_the_numbers(path, memory):
+    if path == "sparse" and not available():
+        pytest.skip("scikit-sparse is not installed")
+    memory(100.0)
+    with pytest.raises(MemoryRefusedError) as error:
+        choose(CASES["partially crossed"].gram, path)
+    text = str(error.value)
+    assert "Found 100 B of free memory" in text
+    assert all(f"path {name!r} needs" in text for name in PATHS if path == name)
+    assert "Drop a random-effects term" in text
+
+
+def test_refusal_in_units_that_can_be_read(filled, memory):
+    memory(3 * 1024.0**2)
+    with pytest.raises(MemoryRefusedError, match=r"3 MiB of free.*'crossed' needs 34\.3 MiB"):
+        choose(filled)
+
+
+def test_what_does_not_fit_is_not_taken(memory):
+    """The cheapest path is too large, a slower one fits."""
+    inside = np.repeat(np.arange(40), 3)
+    gram = two_factors(inside, inside // 2)
+    free = choose(gram)
+    assert free.name == "crossed"
+    memory(free.cost.nbytes - 1.0)
+    assert choose(gram).name == "grouped"
+
+
+def test_the_memory_predicted_is_that_held(filled):
+    choice = choose(filled, "grouped")
+    T = (np.eye(1), np.eye(1))
+    flat = choice.system.at(T).schur.flat
+    assert flat.nbytes <= choice.cost.nbytes <= 2 * flat.nbytes + 8 * choice.system.leading.D.size
+
+
+def test_text_marks_the_path_taken():
+    choice = choose(CASES["crossed"].gram)
+    lines = str(choice).splitlines()
+    assert [line.split()[0] for line in lines] == ["grouped", "*", "sparse"]
+    assert lines[1].split()[1] == "crossed"
+    assert "operations" in lines[0]
+    assert "nan" not in str(choice)
