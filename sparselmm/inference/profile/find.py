@@ -50,7 +50,7 @@ def variance_targets(fit: Fit) -> list[Target]:
             out += [
                 Correlation(
                     f"cor_{term.columns[i]}.{term.columns[j]}|{group}", "atanh", (-1.0, 1.0),
-                    rows[i], rows[j],
+                    rows[i], rows[j], ((t, i), (t, j)),
                 )
                 for i in range(s)
                 for j in range(i + 1, s)

@@ -1,14 +1,9 @@
 """The best point where a quantity has a given value: Newton steps on the Lagrangian, always on the constraint.
 
-With gradient g and Hessian H of the deviance, gradient a and Hessian B of the quantity, and multiplier lam, a step
-solves
-
-    (H - lam B + mu a a') x = nu a - g,        a'x = phi - h
-
-where mu > 0 changes nothing but makes the matrix positive definite wherever the constrained problem is convex; then
-lam = nu - mu a'x is d deviance / d phi. A fixed effect is held within the evaluation and leaves no constraint.
-Where the Hessian has negative curvature (a variance that was zero wants to grow) the same system is solved in the
-coordinates of the covariance, with the information for H.
+With gradient g and Hessian H of the deviance, gradient a and Hessian B of the quantity, and the multiplier lam = d
+deviance / d phi, a step minimises g'x + x'(H - lam B)x / 2 subject to a'x = phi - h, in the null space of a. A fixed
+effect is held within the evaluation and leaves no constraint. The gradient is blind where a pivot of T is zero: pivots
+stay above a floor, and what wants to grow from there shows as negative curvature and is followed.
 """
 
 from __future__ import annotations
@@ -16,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg.lapack import dpotrf, dpotrs
 
 from sparselmm._types import Array
 from sparselmm.inference.profile.surface import Point, Surface, point_at, slice_at
@@ -24,7 +18,8 @@ from sparselmm.inference.profile.targets import FixedEffect, Target
 from sparselmm.optimise import ROUNDING, SHORTER
 
 LARGEST = 2.0  # relative size of a step
-LEAST_SHRINK = 0.01  # of a pivot (its square for a covariance step) in one step
+BLIND = 1e-9  # relative curvature below which a direction is left alone
+VISIBLE = 0.5  # step along negative curvature, in units of what the data can show
 FEASIBLE = 1e-8
 LARGEST_UPDATE = 1.5  # of the Hessian, relative to its diagonal
 
@@ -57,16 +52,13 @@ class Memory:
     def __init__(self, correction: Array) -> None:
         self.correction = correction
 
-    def learn(self, old: Point, new: Point) -> None:
-        """Symmetric rank-one update from two gradients; where it spoils convexity the steps do without it."""
-        K, move = new.jacobian, new.x - old.x
-        change = np.linalg.solve(K.T, new.gradient) - np.linalg.solve(old.jacobian.T, old.gradient)
-        step = np.linalg.solve(K, move)
-        miss = K.T @ (change - self.correction @ move) - new.hessian @ step
+    def learn(self, old: Point, new: Point, unit: Array) -> None:
+        """Symmetric rank-one update from two gradients, in units of `unit`."""
+        step = new.x - old.x
+        miss = new.gradient - old.gradient - (new.hessian + self.correction) @ step
         along = float(miss @ step)
-        size = float((miss * miss / np.maximum(new.hessian.diagonal(), 1e-300)).sum())
-        if size <= LARGEST_UPDATE * abs(along):
-            miss = np.linalg.solve(K.T, miss)
+        scale = np.maximum(np.abs(new.hessian.diagonal()), unit**-2)
+        if float((miss * miss / scale).sum()) <= LARGEST_UPDATE * abs(along):
             self.correction = self.correction + np.multiply.outer(miss, miss) / along
 
 
@@ -78,131 +70,124 @@ class _Step:
 
 
 @dataclass(frozen=True, slots=True)
-class _Push:
-    """The constraint at a point: gradient, curvature, and how far phi is away."""
+class _Newton:
+    """A step within the constraint.
 
-    a: Array
-    bend: Array
-    gap: float
+    Attributes
+    ----------
+    move : ndarray, shape (n_theta + 1,)
+    slope : float
+        The multiplier.
+    convex : bool
+        Whether the Hessian is positive semidefinite there.
+    gain : float
+        Where it is not: fall of the deviance that the negative curvature promises, at the least.
+    """
 
-    def direction(self, L: Array, g: Array, mu: float) -> tuple[Array, float]:
-        """Step and multiplier, from a Cholesky factor of the pushed Hessian."""
-        both = dpotrs(L, np.column_stack([self.a, g]), lower=1)[0]
-        towards, back = both[:, 0], both[:, 1]
-        reach = float(self.a @ towards)
-        nu = (self.gap + float(self.a @ back)) / reach
-        return nu * towards - back, nu - mu * self.gap
-
-
-def _push(target: Target, at: Point, phi: float, slope: float) -> _Push | None:
-    if isinstance(target, FixedEffect):
-        return None
-    K = at.jacobian
-    first, second = target.derivatives(at.x)
-    gap = phi - target.value(at.x)
-    return _Push(K.T @ first, slope * (K.T @ second @ K), gap)
+    move: Array
+    slope: float
+    convex: bool
+    gain: float
 
 
-def _factor(S: Array) -> Array | None:
-    """Lower Cholesky factor; None where S is not positive definite beyond rounding."""
-    L, info = dpotrf(S, lower=1)
-    if info or (L.diagonal() ** 2 < 1e-10 * S.diagonal()).any():
-        return None
-    return L
+def _newton(H: Array, g: Array, a: Array | None, gap: float, unit: Array) -> _Newton:
+    """Minimise g'x + x'H x / 2 where a'x = gap, by a basis of the constraint's null space.
 
-
-def _solve(at: Point, H: Array, g: Array, push: _Push | None) -> tuple | None:
-    """Step and multiplier with one Hessian; None where it is not convex on the constraint."""
-    if push is None:
-        L = _factor(H)
-        if L is None:
-            return None
-        stiff = at.stiffness[1] if at.stiffness else np.zeros_like(g)
-        x = -dpotrs(L, g, lower=1)[0]
-        return x, at.pull + float(stiff @ x)
-    scaled = push.a / np.sqrt(np.maximum(H.diagonal(), 1e-300))
-    mu = 3.0 / max(float(scaled @ scaled), 1e-300)
-    L = _factor(H + mu * np.multiply.outer(push.a, push.a))
-    return None if L is None else push.direction(L, g, mu)
+    Along directions of negative curvature the step is long enough to be seen in the data.
+    """
+    H, g = H * np.multiply.outer(unit, unit), g * unit
+    Z, start = np.eye(len(g)), np.zeros(len(g))
+    if a is not None:
+        a = a * unit
+        length = float(np.sqrt(a @ a))
+        start = a * (gap / (length * length))
+        mirror = a / length
+        mirror[0] += np.copysign(1.0, mirror[0])
+        Z -= np.multiply.outer(mirror, mirror) * (2.0 / float(mirror @ mirror))
+        Z = Z[:, 1:]
+    values, vectors = np.linalg.eigh(Z.T @ H @ Z)
+    largest = max(abs(values[0]), abs(values[-1]), 1e-300)
+    size = np.abs(values)
+    W = Z @ vectors
+    along = W.T @ (g + H @ start)
+    coordinates = np.where(size > BLIND * largest, along / np.maximum(size, 1e-300), 0.0)
+    convex, gain = bool(values[0] > -BLIND * largest), 0.0
+    if not convex and abs(gap) < FEASIBLE:
+        down = values < -BLIND * largest
+        long = np.copysign(np.maximum(np.abs(coordinates), VISIBLE), along)
+        coordinates = np.where(down, long, coordinates)
+        gain = float(np.where(down, np.abs(along * long) + 0.5 * size * long**2, 0.0).sum())
+    x = start - W @ coordinates
+    slope = np.nan if a is None else float(a @ (g + H @ x)) / (length * length)
+    return _Newton(x * unit, slope, convex, gain)
 
 
 def propose(
     surface: Surface, target: Target, at: Point, phi: float, slope: float, memory: Memory
 ) -> _Step:
     """One step towards the best point at phi."""
-    push = _push(target, at, phi, slope)
-    K, H = at.jacobian, at.hessian
-    full = H + K.T @ memory.correction @ K if memory.correction.any() else H
-    trials = (full, H) if push is None else (full - push.bend, full, H)
-    for trial in trials:
-        found = _solve(at, trial, at.gradient, push)
-        if found is not None:
-            return _newton(surface, at, trial, *found)
-    return _covariance(surface, at, push)
-
-
-def _newton(surface: Surface, at: Point, H: Array, x: Array, slope: float) -> _Step:
-    move, tau = at.slice.jacobian @ x[:-1], x[-1]
-    taken = x
-    if np.abs(x).max() > 0.5:
-        size = max(surface.reach(at.slice, move), abs(tau)) / LARGEST
-        if size > 1.0:
-            move, tau, taken = move / size, tau / size, x / size
-    theta = at.theta + move
-    least = np.maximum(surface.floor, LEAST_SHRINK * at.theta)
-    low = surface.model.pivots & (theta < least)
-    if low.any():
-        theta = np.where(low, least, theta)
-        taken = np.append(np.linalg.solve(at.slice.jacobian, theta - at.theta), tau)
-    gain = -float(at.gradient @ taken + 0.5 * taken @ H @ taken)
-    return _Step(np.append(theta, at.tau + tau), gain, slope)
-
-
-def _covariance(surface: Surface, at: Point, push: _Push | None) -> _Step:
-    """Newton in the coordinates of the covariance, T (I + S) T', where the information is positive definite."""
-    model = surface.model
-    m = model.n_theta
-    N = np.eye(m + 1)
-    N[:m, :m] = model.step_map
-    g = np.append(at.score, at.gradient[m])
-    ridge = at.information + np.diag(1e-9 * at.information.diagonal() + 1e-300)
-    if push is None:
-        found = _solve(at, ridge, g, None)
-    else:
-        a = np.linalg.solve(N.T, push.a)
-        found = _solve(at, ridge, g, _Push(a, push.bend, push.gap))
-    x, slope = (-g / np.maximum(ridge.diagonal(), 1e-300), 0.0) if found is None else found
-    theta = at.theta
-    for _ in range(30):
-        theta = _stretched(surface, at, x[:m])
-        if surface.reach(at.slice, theta - at.theta) <= LARGEST:
+    H, g, a, gap = at.hessian, at.gradient, None, 0.0
+    low = np.append(
+        at.theta < 100.0 * surface.floor, False
+    )  # what was learned elsewhere misleads there
+    blind, learned = low.any(), memory.correction
+    if blind:
+        learned = np.where(low | low[:, None], 0.0, learned)
+    if not isinstance(target, FixedEffect):
+        a, bend = target.derivatives(at.x)
+        gap = phi - target.value(at.x)
+        if np.isnan(slope) or (blind and abs(gap) < FEASIBLE):
+            slope = float((a * g) @ surface.unit**2) / float((a * a) @ surface.unit**2)
+        H = H - slope * bend
+    for trial in (H + learned, H):
+        step = _newton(trial, g, a, gap, surface.unit)
+        if step.convex:
             break
-        x = 0.5 * x
-    theta = np.where(model.pivots, np.maximum(theta, surface.floor), theta)
-    gain = -float(g @ x + 0.5 * x @ at.information @ x)
-    return _Step(np.append(theta, at.tau + x[m]), gain, slope)
+    slope = step.slope if step.convex else np.nan
+    if a is None:
+        slope = at.pull + float(at.stiffness[1] @ step.move)
+    x, taken = _within_reach(surface, at, step.move)
+    gain = -float(g @ taken + 0.5 * taken @ trial @ taken) if step.convex else step.gain
+    return _Step(x, gain, slope)
 
 
-def _stretched(surface: Surface, at: Point, coordinates: Array) -> Array:
-    """theta of T (I + S) T', eigenvalues of I + S bounded below."""
-    model = surface.model
-    factors = []
-    for t, S in zip(model.factors(at.theta), model.relative_change(coordinates), strict=True):
-        values, vectors = np.linalg.eigh(np.eye(len(t)) + S)
-        bounded = (vectors * np.maximum(values, LEAST_SHRINK)) @ vectors.T
-        factors.append(t @ np.linalg.cholesky(bounded))
-    return model.theta(factors)
+def _within_reach(surface: Surface, at: Point, move: Array) -> tuple[Array, Array]:
+    """Where a move leads, shortened to what the quadratic model may be trusted for, and what is taken of it.
+
+    Beyond zero a pivot continues as its mirror image: the sign of a column of T means nothing.
+    """
+    theta, unit = at.theta, surface.unit
+    if (np.abs(move[:-1]) > 0.5 * np.abs(theta) + unit[:-1]).any() or abs(move[-1]) > 0.5:
+        size = max(surface.reach(at.slice, move[:-1]), abs(move[-1])) / LARGEST
+        move = move / max(size, 1.0)
+    x = at.x + move
+    flat = surface.model.pivots & (np.abs(x[:-1]) < surface.floor)
+    taken = np.where(np.append(flat, False), np.append(surface.floor - theta, 0.0), move)
+    return x, taken
+
+
+def _mirrored(surface: Surface, x: Array) -> Array:
+    """The same covariances with pivots above their floors."""
+    low = np.flatnonzero(surface.model.pivots & (x[:-1] < surface.floor))
+    if not len(low):
+        return x
+    x = x.copy()
+    for pivot in low:
+        if x[pivot] < 0.0:
+            x[surface.columns[pivot]] *= -1.0
+        x[pivot] = max(x[pivot], surface.floor[pivot])
+    return x
 
 
 def arrive(surface: Surface, target: Target, x: Array, phi: float) -> Point | None:
     """Evaluate at a proposal, moved onto the constraint."""
+    x = _mirrored(surface, x)
     if isinstance(target, FixedEffect):
         return point_at(surface, slice_at(surface, x[:-1]), None, target.held, phi)
-    x = target.place(x, phi)
-    theta = np.where(surface.model.pivots, np.maximum(x[:-1], surface.floor), x[:-1])
-    if not np.isfinite(x).all():
+    x = _mirrored(surface, target.place(x, phi))
+    if not np.abs(x).max() < 1e10:
         return None
-    return point_at(surface, slice_at(surface, theta), float(x[-1]))
+    return point_at(surface, slice_at(surface, x[:-1]), float(x[-1]))
 
 
 def hold(
@@ -258,10 +243,10 @@ def hold(
         if new is None or not np.isfinite(new.value):
             return None
         if on and new.value > at.value + noise:
-            close = step.gain < 1e-5
+            close = step.gain < 1e-5 and np.isfinite(slope)
             return Anchor(phi, at.value, slope, at, used) if close else None
         if step.gain > 30.0 * tolerance or not on:
-            memory.learn(at, new)
+            memory.learn(at, new, surface.unit)
         at = new
         on = _is_on(target, at, phi)
     return None

@@ -13,6 +13,8 @@ E_j = l_j I - B_j - U_j'U_j / sigma², and the Hessian is that of the optimiser 
 
     kappa, kappa   N'F N + M,   F_ab = f_a'P f_b / sigma²  (P without the direction a of the fixed effects that is held)
     kappa, tau     N'<U'U, S_a> / sigma²        tau, tau   r2 / sigma²
+
+Both are then taken to theta itself (theta is linear in kappa), where they stay well scaled as pivots of T vanish.
 """
 
 from __future__ import annotations
@@ -49,7 +51,11 @@ class Surface:
     scale : Scale
         Internal coordinates.
     floor : ndarray, shape (n_theta,)
-        Smallest pivots, the user's coordinates.
+        Smallest pivots, the user's coordinates; -inf for other entries.
+    unit : ndarray, shape (n_theta + 1,)
+        Changes of (theta, tau) that the data can just show.
+    columns : dict of int to ndarray of int
+        Per pivot the entries of theta in its column of T.
     """
 
     gram: Gram
@@ -57,6 +63,8 @@ class Surface:
     model: CovarianceModel
     scale: Scale
     floor: Array
+    unit: Array
+    columns: dict[int, Array]
 
     def internal(self, theta: Array) -> tuple[Array, ...]:
         """T~ of the user's theta."""
@@ -99,17 +107,15 @@ class Point:
     value : float
         The deviance.
     gradient : ndarray, shape (n_theta + 1,)
-        In (kappa, tau).
+        In (theta, tau).
     hessian : ndarray, shape (n_theta + 1, n_theta + 1)
         Without what the average information misses.
-    score : ndarray, shape (n_theta,)
-        In the symmetric coordinates, where the covariance moves as T (I + S) T'.
-    information : ndarray, shape (n_theta + 1, n_theta + 1)
-        In (symmetric coordinates, tau): F and what goes with tau.
+    information : ndarray, shape (n_theta,)
+        Diagonal of F.
     pull : float
         d deviance / d c; NaN when no fixed effect is held.
     stiffness : tuple of (float, ndarray)
-        Second derivatives in c, and in c and (kappa, tau); None when no fixed effect is held.
+        Second derivatives in c, and in c and (theta, tau); None when no fixed effect is held.
     """
 
     slice: Slice
@@ -117,7 +123,6 @@ class Point:
     value: float
     gradient: Array
     hessian: Array
-    score: Array
     information: Array
     pull: float
     stiffness: tuple[float, Array] | None
@@ -127,19 +132,10 @@ class Point:
         """Relative covariance parameters, the user's coordinates."""
         return self.slice.theta
 
-    @property
+    @cached_property
     def x(self) -> Array:
         """(theta, tau)."""
         return np.append(self.slice.theta, self.tau)
-
-    @cached_property
-    def jacobian(self) -> Array:
-        """d (theta, tau) / d (kappa, tau)."""
-        m = len(self.slice.theta)
-        K = np.zeros((m + 1, m + 1))
-        K[:m, :m] = self.slice.jacobian
-        K[m, m] = 1.0
-        return K
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +163,18 @@ def make_surface(fit: Fit) -> Surface:
         np.diag(np.diag(t) / np.diag(basis.Rq[j])) for j, t in enumerate(model.factors(pivots))
     ]
     floor = np.where(model.pivots, model.theta(floors), -np.inf)
-    return Surface(problem.gram, problem.system, model, scale, floor)
+    noise = [np.tile(np.diag(w)[:, None], len(w)) for w in scale.noise]
+    rows = [
+        np.abs(np.diag(1.0 / np.diag(R))) @ np.sqrt(w) for R, w in zip(basis.Rq, noise, strict=True)
+    ]
+    unit = np.append(model.theta(rows), np.sqrt(2.0 / fit.n))
+    columns = {}
+    for part in model.parts:
+        own = np.arange(part.theta.start, part.theta.stop)
+        place = [int(np.argmax(B.any(axis=0))) for B in part.template.factor_basis]
+        for i in own[model.pivots[own]]:
+            columns[int(i)] = own[np.array(place) == place[i - part.theta.start]]
+    return Surface(problem.gram, problem.system, model, scale, floor, unit, columns)
 
 
 def slice_at(surface: Surface, theta: Array) -> Slice:
@@ -212,48 +219,40 @@ def point_at(
         W = by_levels(gram.shapes, w)
         lost = model.gradient([v.T @ block for v, block in zip(W, U, strict=True)])
         F += np.multiply.outer(lost, lost) / (sigma2 * spread)
-        both = np.append(N.T @ lost * (2.0 / (sigma2 * spread)), -pull / sigma2)
-        stiffness = (2.0 / (sigma2 * spread), both)
     m = model.n_theta
-    score = model.gradient(E)
-    information = np.empty((m + 1, m + 1))
-    information[:m, :m] = F
-    information[m, :m] = information[:m, m] = along
-    information[m, m] = r2 / sigma2
+    to_theta = np.linalg.inv(cut.jacobian)
     H = np.empty((m + 1, m + 1))
-    H[:m, :m] = N.T @ F @ N + model.curvature(E)
-    H[m, :m] = H[:m, m] = N.T @ along
-    H[m, m] = information[m, m]
+    H[:m, :m] = to_theta.T @ (N.T @ F @ N + model.curvature(E)) @ to_theta
+    H[m, :m] = H[:m, m] = (N.T @ along) @ to_theta
+    H[m, m] = r2 / sigma2
     g = np.empty(m + 1)
-    g[:m] = N.T @ score
+    g[:m] = (N.T @ model.gradient(E)) @ to_theta
     g[m] = n - r2 / sigma2
-    return Point(cut, tau, float(value), g, H, score, information, pull / sigma2, stiffness)
+    if held is not None:
+        both = np.append((N.T @ lost) @ to_theta * (2.0 / (sigma2 * spread)), -pull / sigma2)
+        stiffness = (2.0 / (sigma2 * spread), both)
+    return Point(cut, tau, float(value), g, H, F.diagonal(), pull / sigma2, stiffness)
 
 
 def learn_correction(surface: Surface, at: Point, step: float = 2e-3) -> Array:
-    """What the structured Hessian misses at a minimum, in (theta, tau), by central differences of the exact gradient.
+    """What the Hessian misses at a minimum, in (theta, tau), by central differences of the exact gradient.
 
     Parameters
     ----------
     step : float
-        In standard errors of each coordinate, the others fixed.
+        In standard errors of each coordinate, the others fixed. Pivots near zero are left alone.
     """
     m = surface.model.n_theta
     missing = np.zeros((m + 1, m + 1))
-    J = at.slice.jacobian
-    for i in range(m):
-        if at.hessian[i, i] < BLIND:
-            continue
-        size = step / np.sqrt(at.hessian[i, i])
-        sides = []
-        for sign in (-1.0, 1.0):
-            theta = at.theta + sign * size * J[:, i]
-            new = point_at(surface, slice_at(surface, theta), at.tau)
-            sides.append(np.linalg.solve(new.slice.jacobian.T, new.gradient[:m]))
-        missing[:m, i] = J.T @ ((sides[1] - sides[0]) / (2.0 * size))
-    seen = np.append(at.hessian.diagonal()[:m] >= BLIND, False)
+    seen = np.append(~(at.theta < 100.0 * surface.floor), False)
+    for i in np.flatnonzero(seen):
+        size = step / np.sqrt(max(abs(at.hessian[i, i]), surface.unit[i] ** -2))
+        move = np.zeros(m)
+        move[i] = size
+        up, down = (
+            point_at(surface, slice_at(surface, at.theta + sign * move), at.tau).gradient
+            for sign in (1.0, -1.0)
+        )
+        missing[:, i] = (up - down) / (2.0 * size)
     missing = 0.5 * (missing + missing.T) - at.hessian
-    missing *= np.multiply.outer(seen, seen)
-    inverse = np.linalg.inv(J)
-    missing[:m, :m] = inverse.T @ missing[:m, :m] @ inverse
-    return missing
+    return missing * np.multiply.outer(seen, seen)

@@ -144,10 +144,13 @@ class Correlation(Target):
     ----------
     first, second : ndarray, shape (n_theta, s)
         G_i and G_j of the module's formula, i < j.
+    places : tuple of (int, int)
+        Term and column of both.
     """
 
     first: Array | None = None
     second: Array | None = None
+    places: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
 
     def value(self, x: Array) -> float:
         """Inverse hyperbolic tangent of the correlation."""

@@ -24,6 +24,8 @@ from sparselmm.linalg import spectrum
 from sparselmm.optimise import FLOOR
 from sparselmm.threads import limited_threads
 
+ZERO = 1e-4  # of what the data can just show: a standard deviation that is called zero
+
 
 @dataclass(frozen=True)
 class Context:
@@ -118,14 +120,13 @@ def _fixed_estimate(context: Context, target: FixedEffect) -> float:
 
 def _origin_slope(context: Context, target: Target, start: Point) -> float:
     """d zeta / d phi at the optimum: the root of half the profile's curvature."""
-    K = start.jacobian
-    H = start.hessian + K.T @ context.correction @ K
+    H = start.hessian + context.correction
     shape = spectrum(H)
     if isinstance(target, FixedEffect):
         own, cross = start.stiffness
         curvature = own - float(cross @ shape.solve(cross))
         return np.sqrt(0.5 * (curvature if curvature > 0.0 else own))
-    a = K.T @ target.derivatives(start.x)[0]
+    a = target.derivatives(start.x)[0]
     return float(1.0 / np.sqrt(max(2.0 * a @ shape.solve(a), 1e-300)))
 
 
@@ -133,8 +134,14 @@ def _undefined(context: Context, target: Target) -> bool:
     """Whether a correlation involves an effect without variance."""
     if not isinstance(target, Correlation):
         return False
-    rows = (context.fit.theta @ G for G in (target.first, target.second))
-    return any(not row.any() for row in rows)
+    return any(_is_zero(context, row) for row in (target.first, target.second))
+
+
+def _is_zero(context: Context, row: Array) -> bool:
+    """Whether a row of T is zero, for all that the data can show."""
+    size = float(np.linalg.norm(context.fit.theta @ row))
+    unit = context.surface.unit[:-1][row.any(axis=1)]
+    return size < ZERO * float(unit.min())
 
 
 def _flat(context: Context) -> Trace:
@@ -154,7 +161,7 @@ def _bound_of_estimate(context: Context, target: Target) -> int | None:
     """0 or 1 where the estimate is on its lower or upper bound."""
     theta = context.fit.theta
     if isinstance(target, StandardDeviation):
-        return None if (theta @ target.row).any() else 0
+        return 0 if _is_zero(context, target.row) else None
     if isinstance(target, Correlation):
         phi = target.value(np.append(theta, 0.0))
         return None if abs(phi) < FARTHEST else int(phi > 0.0)
@@ -176,8 +183,7 @@ def _first_step(context: Context, target: Target, start: Point, at_bound: int) -
     else:
         return target.to_scale(0.02)
     pivot = rows[-1]
-    gradient = np.linalg.solve(start.slice.jacobian.T, start.gradient[:-1])[pivot]
-    rise = 0.5 * gradient / start.theta[pivot]  # d deviance / d pivot²
+    rise = 0.5 * start.gradient[pivot] / start.theta[pivot]  # d deviance / d pivot²
     noise = floor[pivot] / np.sqrt(FLOOR)
     theta = min(goal / np.sqrt(max(rise, 1e-300)), 3.0 * noise)
     if isinstance(target, StandardDeviation):
@@ -190,16 +196,24 @@ def _first_step(context: Context, target: Target, start: Point, at_bound: int) -
 def _bound_deviance(context: Context, target: Target, sign: int):
     """How to find the deviance at the bound on one side."""
     if isinstance(target, StandardDeviation) and sign < 0:
-        term, column = target.place_in
-        whole = context.fit.spec.terms[term].template == "scalar"
-        width = len(context.fit.spec.terms[term].columns)
-        dropped = [(term, c) for c in (range(width) if whole else [column])]
-        return lambda _: reduce_fit(context.fit, dropped, reml=False).deviance(reml=False)
+        return lambda _: _without(context, *target.place_in)
     if isinstance(target, Correlation):
-        return lambda at: _perfect_deviance(context, target, at, sign)
+        return lambda at: min(
+            _without(context, *target.places[0]),
+            _without(context, *target.places[1]),
+            _perfect_deviance(context, target, at, sign),
+        )
     if isinstance(target, Custom) and np.isfinite(target.bounds[0]) and sign < 0:
         return lambda _: linear_deviance(context.fit.gram, reml=False)
     return None
+
+
+def _without(context: Context, term: int, column: int) -> float:
+    """The deviance without one random effect. Every correlation with it is possible at that deviance, or nearly so."""
+    own = context.fit.spec.terms[term]
+    columns = range(len(own.columns)) if own.template == "scalar" else [column]
+    reduced = reduce_fit(context.fit, [(term, c) for c in columns], reml=False)
+    return reduced.deviance(reml=False)
 
 
 def _perfect_deviance(context: Context, target: Target, at: Point, sign: int) -> float:

@@ -22,6 +22,7 @@ NEAR_BOUND = {
 }  # share of the distance to a bound from which on it is looked at
 FARTHEST_JUMP = 2.5  # in zeta's steps
 MOST_NODES = 40
+LARGEST_TURN = 1.2  # on the scale of correlations: who gains so little on the way may never arrive
 BEYOND = 1.03  # aim of the last node, relative to the reach: not to fall short of it
 CLOSE = 5e-4  # in zeta: from here a cubic finds the end of an interval
 INSIDE, AT_ENDS = 1e-4, 1e-6  # fall of the deviance that is left: at nodes, at ends of intervals
@@ -186,29 +187,33 @@ def walk_side(
         last = side.nodes[-1]
         goal = walk.sign * min(abs(last.zeta) + spacing, farthest)
         goal = _snap(goal, cutoffs, spacing, walk.sign)
-        phi = (
-            first if len(side.nodes) == 1 and first is not None else _extrapolate(side.nodes, goal)
-        )
-        if walk.bound is not None and bound is None and _near_bound(walk, origin, phi):
+        alone = len(side.nodes) == 1 and first is not None
+        phi = first if alone else _extrapolate(side.nodes, goal)
+        if (
+            bound is None
+            and walk.bound is not None
+            and not alone
+            and _near_bound(walk, origin, last, phi)
+        ):
             bound = _bound_node(walk, held.point if held else start)
         if bound is not None:
             if abs(bound.zeta) <= abs(last.zeta) + 0.02 or _exhausted(walk, last):
                 break
             phi = _towards_bound(walk, bound, last, goal)
         tolerance = AT_ENDS if abs(goal) in cutoffs else INSIDE
-        new = _advance(
-            walk, start, held, last.phi if np.isfinite(last.phi) else phi, phi, tolerance
-        )
-        if new is None:
+        here = last.phi if np.isfinite(last.phi) else phi
+        new = _advance(walk, start, held, here, phi, tolerance)
+        node = None if new is None else walk.node(new)
+        if node is None or abs(node.zeta) <= abs(last.zeta):
+            if bound is None and walk.bound is not None:
+                bound = _bound_node(walk, held.point if held else start)
             side.note = "the profile could not be followed further"
             break
         held = new
         side.evaluations += held.evaluations
-        node = walk.node(held)
-        if abs(node.zeta) <= abs(last.zeta):
-            side.note = "the profile is not monotone"
-            break
         side.nodes.append(node)
+        if bound is not None and abs(node.zeta) > abs(bound.zeta):
+            break
     for cutoff in cutoffs:
         _find_end(walk, side, bound, start, cutoff)
     if bound is not None:
@@ -242,8 +247,10 @@ def _side_bound(walk: Walk) -> float:
     return walk.target.bounds[0 if walk.sign < 0 else 1]
 
 
-def _near_bound(walk: Walk, origin: Node, phi: float) -> bool:
+def _near_bound(walk: Walk, origin: Node, last: Node, phi: float) -> bool:
     bound = _side_bound(walk)
+    if walk.target.scale == "atanh" and abs(phi - last.phi) > LARGEST_TURN:
+        return True
     first = abs(walk.target.from_scale(origin.phi) - bound)
     if not np.isfinite(first):
         return False
