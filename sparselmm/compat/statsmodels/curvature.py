@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparselmm._types import Array
-from sparselmm.compat.statsmodels.engine import Engine, at_params, gradient
+from sparselmm.compat.statsmodels.engine import Engine, Point, at_params, gradient
 from sparselmm.compat.statsmodels.params import MixedLMParams, lower_root
 
 STEP = 2e-4
@@ -32,8 +32,10 @@ class _Direction:
     vcomp: Array
 
 
-def hessian(engine: Engine, params: MixedLMParams, *, reml: bool) -> tuple[Array, bool]:
-    """Second derivatives, and whether a term is singular.
+def hessian(
+    engine: Engine, params: MixedLMParams, *, reml: bool, point: Point | None = None
+) -> tuple[Array, bool]:
+    """Second derivatives, and whether a term is singular; `point` is the model at `params`, if known.
 
     Returns
     -------
@@ -42,7 +44,9 @@ def hessian(engine: Engine, params: MixedLMParams, *, reml: bool) -> tuple[Array
     """
     k_fe, k_re2 = params.k_fe, params.k_re2
     H = np.full((params.k_tot, params.k_tot), np.nan)
-    H[:k_fe, :k_fe] = _fixed_block(engine, params, reml=reml)
+    if point is None:
+        point = at_params(engine, params, reml=reml, profile_fe=False)
+    H[:k_fe, :k_fe] = _fixed_block(point)
     regular_re, regular_vc = regular_terms(engine, params)
     moves = _directions(params, regular_re, regular_vc)
     rows = np.concatenate([np.full(k_re2, regular_re), regular_vc]).astype(bool)
@@ -86,9 +90,9 @@ def nearly_singular(engine: Engine, params: MixedLMParams) -> list[int]:
     return found
 
 
-def _fixed_block(engine: Engine, params: MixedLMParams, *, reml: bool) -> Array:
-    point = at_params(engine, params, reml=reml, profile_fe=False)
-    solution, basis = point.solution, engine.prepared.gram.basis
+def _fixed_block(point: Point) -> Array:
+    engine, solution = point.engine, point.solution
+    basis = engine.prepared.gram.basis
     half = basis.Rx.T @ solution.L_M
     moved = half @ (solution.L_M.T @ point.distance)
     s2, nu = solution.s2, solution.nu

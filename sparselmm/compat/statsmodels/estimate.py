@@ -36,6 +36,8 @@ class Estimate:
     outcome : str
     hist : dict
         What `full_output=True` attaches.
+    point : Point
+        The model there, without its factorisation.
     """
 
     params: MixedLMParams
@@ -44,6 +46,7 @@ class Estimate:
     converged: bool
     outcome: str
     hist: dict[str, Any]
+    point: Point
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,9 @@ def optimum(
         "fcalls": len(found.log),
         "allvecs": [entry.theta for entry in found.log],
     }
-    return Estimate(params, done.sigma2, llf, found.converged, found.outcome.value, hist)
+    solution = replace(done.solution, factored=None)
+    point = Point(engine, solution, np.zeros(done.p))
+    return Estimate(params, done.sigma2, llf, found.converged, found.outcome.value, hist, point)
 
 
 def stay(engine: Engine, start: MixedLMParams, penalties: Penalties, *, reml: bool) -> Estimate:
@@ -128,7 +133,8 @@ def _estimate(
         point.engine.beta(point.solution), cov_re=at.cov_re.copy(), vcomp=at.vcomp.copy()
     )
     llf = point.llf - penalties.value(params)
-    return Estimate(params, point.scale, llf, converged, outcome, hist)
+    point = replace(point, solution=replace(point.solution, factored=None))
+    return Estimate(params, point.scale, llf, converged, outcome, hist, point)
 
 
 @dataclass(frozen=True)

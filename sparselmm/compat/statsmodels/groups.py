@@ -22,12 +22,12 @@ class Groups:
     Attributes
     ----------
     codes : ndarray of int32, shape (n,)
-    labels : list
+    labels : ndarray
         Distinct values of the grouping variable, sorted.
     """
 
     codes: Array
-    labels: list
+    labels: Any
 
     @cached_property
     def order(self) -> Array:
@@ -75,7 +75,7 @@ def code_groups(values: Any) -> Groups:
             "missing='drop'."
         )
     codes, labels = _coded(values)
-    return Groups(codes, list(labels))
+    return Groups(codes, labels)
 
 
 def _coded(values: Any) -> tuple[Array, Any]:

@@ -184,10 +184,10 @@ class MixedLM:
         """Groups."""
         return len(self._groups.labels)
 
-    @property
+    @cached_property
     def group_labels(self) -> list:
         """Distinct labels, sorted."""
-        return self._groups.labels
+        return list(self._groups.labels)
 
     @cached_property
     def row_indices(self) -> dict:

@@ -79,8 +79,9 @@ def fit_regularized(
     params = MixedLMParams.from_components(
         beta, cov_re=plain.params_object.cov_re, vcomp=plain.params_object.vcomp
     )
-    llf = at_params(self.engine, params, reml=plain.reml, profile_fe=False).llf
-    done = Estimate(params, plain.scale, llf, sweeps < maxit, "penalised fixed effects", {})
+    point = at_params(self.engine, params, reml=plain.reml, profile_fe=False)
+    outcome = "penalised fixed effects"
+    done = Estimate(params, plain.scale, point.llf, sweeps < maxit, outcome, {}, point)
     active = np.ones(params.k_tot, dtype=bool)
     active[: self.k_fe] = beta != 0.0
     return MixedLMResults(self, done, reml=plain.reml, hist=plain.hist, active=active)

@@ -14,7 +14,7 @@ from sparselmm._types import Array
 from sparselmm.compat.statsmodels import effects, hypotheses
 from sparselmm.compat.statsmodels.bootstrap import bootstrap
 from sparselmm.compat.statsmodels.curvature import hessian
-from sparselmm.compat.statsmodels.engine import at_params
+from sparselmm.compat.statsmodels.engine import Point, at_params
 from sparselmm.compat.statsmodels.estimate import Estimate
 from sparselmm.compat.statsmodels.profile_re import profile_re
 from sparselmm.compat.statsmodels.summary import summary
@@ -60,6 +60,7 @@ class MixedLMResults:
     profile_re = profile_re
     bootstrap = bootstrap
     use_t = False
+    bootstrap_results: Array
 
     def __init__(
         self,
@@ -83,6 +84,7 @@ class MixedLMResults:
         self.k_fe, self.k_re = model.k_fe, model.k_re
         self.k_re2, self.k_vc = model.k_re2, model.k_vc
         self._active = active
+        self._at: Point | None = estimate.point
 
     def _vector(self, values: Array, names: list[str]) -> Any:
         return pd.Series(values, index=names) if self.model.data.labelled else values
@@ -140,7 +142,7 @@ class MixedLMResults:
 
     @cached_property
     def _information(self) -> tuple[Array, bool]:
-        return hessian(self.model.engine, self.params_object, reml=self.reml)
+        return hessian(self.model.engine, self.params_object, reml=self.reml, point=self._at)
 
     @cached_property
     def _covariance(self) -> Array:
@@ -260,7 +262,10 @@ class MixedLMResults:
     @cached_property
     def _modes(self) -> list[Array]:
         """Conditional modes, shape (l_j, s_j) per factor."""
-        point = at_params(self.model.engine, self.params_object, reml=self.reml, profile_fe=False)
+        engine = self.model.engine
+        point = self._at
+        if point is None:
+            point = at_params(engine, self.params_object, reml=self.reml, profile_fe=False)
         return point.random_effects()
 
     @cached_property
@@ -314,6 +319,7 @@ class MixedLMResults:
         for name in BEFORE_REMOVAL:
             getattr(self, name)
         model = self.model
+        self._at = None
         for name in ("_modes", "_fitted", "random_effects", "random_effects_cov"):
             self.__dict__.pop(name, None)
         for name in ("engine", "diagonal_engine", "components", "row_indices"):
@@ -346,7 +352,7 @@ class MixedLMResults:
     def __getstate__(self) -> dict[str, Any]:
         """With standard errors, without random effects (made again when asked for)."""
         _ = self.normalized_cov_params
-        state = dict(self.__dict__)
+        state = {**self.__dict__, "_at": None}
         for name in ("random_effects", "random_effects_cov", "_information"):
             state.pop(name, None)
         return state
