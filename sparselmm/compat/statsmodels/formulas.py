@@ -8,6 +8,7 @@ and through formulaic, with its terms put in patsy's order, where it is not.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -113,11 +114,9 @@ def plain_columns(text: str, data: pd.DataFrame) -> tuple[int, list[str]] | None
 
 def engine_matrix(text: str, data: Any, env: Mapping[str, Any]) -> Matrix:
     """Columns of any sum, by statsmodels' formula manager or by formulaic."""
-    try:
-        from statsmodels.formula._manager import FormulaManager
-    except ImportError:
+    manager = formula_manager()
+    if manager is None:
         return _formulaic_matrix(text, data, env)
-    manager = FormulaManager()
     found = manager.get_matrices(text, data, eval_env=dict(env), pandas=True)
     frame = found if isinstance(found, pd.DataFrame) else pd.DataFrame(found)
     if len(frame) != len(data):
@@ -125,6 +124,16 @@ def engine_matrix(text: str, data: Any, env: Mapping[str, Any]) -> Matrix:
     return Matrix(
         np.ascontiguousarray(frame.to_numpy(dtype=float)), list(frame.columns), manager.spec
     )
+
+
+def formula_manager() -> Any:
+    """statsmodels' formula manager, or None where it is not installed."""
+    with warnings.catch_warnings():  # on import statsmodels overrides the caller's filters
+        try:
+            from statsmodels.formula._manager import FormulaManager
+        except ImportError:
+            return None
+    return FormulaManager()
 
 
 def repeat(spec: Any, names: list[str], data: Any, env: Mapping[str, Any]) -> pd.DataFrame:
@@ -150,9 +159,7 @@ def repeat(spec: Any, names: list[str], data: Any, env: Mapping[str, Any]) -> pd
     frame = data if isinstance(data, pd.DataFrame) else pd.DataFrame(data)
     if hasattr(spec, "get_model_matrix"):
         return pd.DataFrame(spec.get_model_matrix(frame, context=dict(env)))
-    from statsmodels.formula._manager import FormulaManager
-
-    return pd.DataFrame(FormulaManager().get_matrices(spec, frame, eval_env=dict(env)))
+    return pd.DataFrame(formula_manager().get_matrices(spec, frame, eval_env=dict(env)))
 
 
 def _formulaic_matrix(text: str, data: Any, env: Mapping[str, Any]) -> Matrix:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
 from functools import cache
@@ -18,14 +19,15 @@ class UnusedArgumentWarning(SparseLMMWarning, FutureWarning):
     """An argument of statsmodels that chooses nothing here."""
 
 
-@cache
 def _both(own: type[Warning], foreign: str) -> type[Warning]:
-    """Our warning, also caught by filters for statsmodels' one."""
-    try:
-        from statsmodels.tools import sm_exceptions
-    except ImportError:
-        return own
-    return type(own.__name__, (own, getattr(sm_exceptions, foreign)), {"__doc__": own.__doc__})
+    """Our warning; where statsmodels is loaded, also caught by filters for statsmodels' one."""
+    theirs = sys.modules.get("statsmodels.tools.sm_exceptions")
+    return own if theirs is None else _joint(own, getattr(theirs, foreign))
+
+
+@cache
+def _joint(own: type[Warning], foreign: type[Warning]) -> type[Warning]:
+    return type(own.__name__, (own, foreign), {"__doc__": own.__doc__})
 
 
 def warn_singular(terms: str, level: int = 3) -> None:
