@@ -15,6 +15,7 @@ import numpy as np
 from sparselmm._types import Array
 from sparselmm.batch import Responses
 from sparselmm.criterion import by_levels
+from sparselmm.errors import InferenceError
 from sparselmm.fit import Fit, Prepared
 from sparselmm.kernels.crosstab import level_sums
 
@@ -204,3 +205,9 @@ def user_shift(fit: Fit) -> Array:
 def block_width(n: int) -> int:
     """Replicates that are simulated together."""
     return int(np.clip(BLOCK // n, 1, 256))
+
+
+def check_count(nsim: int) -> None:
+    """Refuse what is no positive number of replicates."""
+    if isinstance(nsim, bool) or not isinstance(nsim, (int, np.integer)) or nsim < 1:
+        raise InferenceError(f"Found nsim={nsim!r}; expected a positive number of replicates.")

@@ -8,7 +8,14 @@ import numpy as np
 
 from sparselmm.errors import InferenceError
 from sparselmm.fit import Fit
-from sparselmm.responses import block_width, draw_rows, make_rows, normal_source, user_shift
+from sparselmm.responses import (
+    block_width,
+    check_count,
+    draw_rows,
+    make_rows,
+    normal_source,
+    user_shift,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,9 +78,3 @@ def simulate(
         blocks.append(own + shift)
     index = pd.RangeIndex(fit.n) if fit.spec.index is None else fit.spec.index
     return pd.DataFrame(np.concatenate(blocks, axis=1), index=index)
-
-
-def check_count(nsim: int) -> None:
-    """Refuse what is no positive number of replicates."""
-    if isinstance(nsim, bool) or not isinstance(nsim, (int, np.integer)) or nsim < 1:
-        raise InferenceError(f"Found nsim={nsim!r}; expected a positive number of replicates.")

@@ -26,8 +26,7 @@ from sparselmm.inference.bootstrap.replicate import (
     as_series,
     make_sampler,
 )
-from sparselmm.responses import block_width
-from sparselmm.simulate import check_count
+from sparselmm.responses import block_width, check_count
 from sparselmm.varcorr import parameter_names
 
 if TYPE_CHECKING:
@@ -99,7 +98,10 @@ def run(
     if executor is None:
         yield from (sampler.block(first, count) for first, count in blocks)
         return
-    jobs: list[Future] = [executor.submit(sampler.block, first, count) for first, count in blocks]
+    # one thread each: workers share the cores, and a forked one cannot use the pool of its parent
+    jobs: list[Future] = [
+        executor.submit(sampler.block, first, count, threads=1) for first, count in blocks
+    ]
     try:
         yield from (job.result() for job in jobs)
     finally:

@@ -71,9 +71,11 @@ class Sampler:
         )
         return [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
 
-    def block(self, first: int, count: int) -> tuple[Array, list[str]]:
+    def block(self, first: int, count: int, threads: int | None = None) -> tuple[Array, list[str]]:
         """Statistics (count, …) and outcomes of the replicates from `first` on."""
-        with limited_threads(self.fit.prepared.threads(self.fit.options)):
+        if threads is None:
+            threads = self.fit.prepared.threads(self.fit.options)
+        with limited_threads(threads):
             return self._block(first, count)
 
     def _block(self, first: int, count: int) -> tuple[Array, list[str]]:
