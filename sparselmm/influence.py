@@ -132,6 +132,7 @@ def cooks_distance(fit: Fit, by: By = None, effects: Effects | None = None) -> p
     337    0.126
     Name: cooks_distance, dtype: float64
     """
+    _check_fixed(fit)
     effects = effects or ("all" if by is None else "fixed")
     if effects not in get_args(Effects) or (effects == "all" and by is not None):
         raise InferenceError(
@@ -216,12 +217,19 @@ def dfbetas(fit: Fit, by: By = None) -> pd.DataFrame:
 
 
 def _deleted(fit: Fit, by: By) -> tuple[Deleted, pd.Index]:
-    if not fit.p:
-        raise InferenceError("Found a model without fixed effects; expected at least one.")
+    _check_fixed(fit)
     if by is None:
         return delete_rows(fit), row_index(fit)
     codes, labels = _groups(fit, by)
     return delete_groups(fit, codes, len(labels)), labels
+
+
+def _check_fixed(fit: Fit) -> None:
+    if not fit.p:
+        raise InferenceError(
+            "Found a model without fixed effects; deletions are measured by what they change there. Use "
+            "hatvalues() and residuals('deletion')."
+        )
 
 
 def _groups(fit: Fit, by: str | Sequence[Any]) -> tuple[Array, pd.Index]:

@@ -12,6 +12,7 @@ from sparselmm.systems import forms
 from tests.reference import dense_z
 from tests.values import case_id, cases, frame
 
+quiet = pytest.mark.filterwarnings("ignore::sparselmm.SparseLMMWarning")
 SMALL = [case for case in cases() if case["n"] <= 4000]
 
 
@@ -47,7 +48,7 @@ def crossed_frame(rng, n=240):
     return data.assign(y=1 + 0.5 * data.x + effects + rng.normal(size=n))
 
 
-@pytest.mark.filterwarnings("ignore::sparselmm.SingularFitWarning")
+@quiet
 @pytest.mark.parametrize("case", SMALL, ids=case_id)
 def test_leverage_is_that_of_r(case):
     data = frame(case)
@@ -64,6 +65,7 @@ def test_leverage_is_that_of_r(case):
     np.testing.assert_allclose(hat.sum(), case["hat"]["sum"], rtol=1e-6)
 
 
+@quiet
 @pytest.mark.parametrize("path", ["crossed", "grouped", "sparse"])
 @pytest.mark.parametrize("formula", ["y ~ x + (x | b) + (1 | a)", "y ~ x + (1 | a) + (1 | b)"])
 def test_forms_read_and_solved_agree_on_every_path(rng, path, formula, monkeypatch):
@@ -159,6 +161,7 @@ def test_deletion_is_refitting_with_theta_held(formula, name, by):
     np.testing.assert_allclose(fit.dfbetas(by=by), change / fit.bse, rtol=1e-12)
 
 
+@quiet
 @pytest.mark.parametrize("weights", [None, "w"])
 def test_groups_of_any_labels(rng, weights):
     data = crossed_frame(rng)
@@ -232,3 +235,19 @@ def test_deletions_that_take_too_long_are_refused(rng, monkeypatch):
     fit = slm.lmm("y ~ x + (1 | a) + (1 | b)", crossed_frame(rng))
     with pytest.raises(slm.InferenceError, match="would take about"):
         fit.dfbeta(by="b")
+
+
+def test_models_without_fixed_effects(sleepstudy):
+    data = sleepstudy.assign(y=sleepstudy["Reaction"] - 300)
+    fit = slm.lmm("y ~ 0 + (1 | Subject)", data)
+    share = fit.theta[0] ** 2 / (1 + 10 * fit.theta[0] ** 2)
+    np.testing.assert_allclose(fit.hatvalues(), share, rtol=1e-8)
+    for ask in (fit.cooks_distance, fit.dfbeta, fit.dfbetas):
+        with pytest.raises(slm.InferenceError, match="without fixed effects"):
+            ask()
+
+
+def test_leverage_of_three_crossed_factors():
+    case = next(c for c in cases() if c["name"] == "insteval_3way" and c["reml"])
+    fit = slm.lmm(case["formula"], frame(case))
+    np.testing.assert_allclose(fit.hatvalues().iloc[:5], case["hat"]["first"], rtol=1e-6)

@@ -73,6 +73,11 @@ def drawn_without_overlap(ax):
             assert box.x1 <= page.x1 + 1
 
 
+def _no_fixed():
+    data = slm.load_dataset("sleepstudy")
+    return slm.lmm("y ~ 0 + (1 | Subject)", data.assign(y=data["Reaction"] - 300))
+
+
 def test_nothing_heavy_is_imported():
     code = "import sparselmm.plots, sys; print('matplotlib' in sys.modules, 'scipy.stats' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -177,6 +182,14 @@ def test_profile_density_holds_the_level(profile):
         drawn_without_overlap(ax)
 
 
+def test_profiles_that_could_not_be_followed(profile, monkeypatch):
+    grid = profile.grid
+    monkeypatch.setattr(type(profile), "grid", lambda _, points: grid(points).assign(value=np.nan))
+    assert plots.profile_densities(profile, "sigma")[0].texts[0].get_text() == "no curve"
+    ax = plots.profile_zeta(profile, "sigma")[0]
+    assert ax.lines[-1].get_xdata()[0] == profile["sigma"].estimate
+
+
 def test_bootstrap_densities(bootstrap):
     axes = plots.bootstrap_densities(bootstrap)
     assert [ax.get_title(loc="left") for ax in axes] == list(bootstrap.estimate.index)
@@ -265,6 +278,7 @@ def test_axes_may_be_given(fit):
         (lambda f: plots.shrinkage(f, effects=("Days", "x")), "expected two of Intercept, Days"),
         (lambda f: plots.residuals_fitted(f, kind="raw"), "Found kind='raw'"),
         (lambda f: plots.coefficients(f, level=5), "expected a number in"),
+        (lambda _: plots.coefficients(_no_fixed()), "without fixed effects"),
         (lambda f: plots.caterpillar(f, ax=plots.qq_residuals(f)), "Found 1 axes; expected 2"),
     ],
 )

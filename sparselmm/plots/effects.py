@@ -72,6 +72,8 @@ def coefficients(
     fit = record_of(results)
     check_level(level)
     table = tidy(fit, ddf=ddf).iloc[fit.kept]
+    if not len(table):
+        raise InferenceError("Found a model without fixed effects; expected at least one to show.")
     if scaled:
         sd = fit.design.X[:, fit.kept].std(axis=0)
         sd[sd == 0.0] = 1.0

@@ -107,13 +107,16 @@ def profile_densities(
     curves, names = _curves(profile, parm)
     axes = panels(len(names), ax)
     for panel, name in zip(axes, names, strict=True):
+        title(panel, name)
+        labels(panel, f"value, {100 * level:g} % interval shaded")
         value, density = _density(curves[name])
+        if len(value) < 3:
+            _no_curve(panel, profile[name].estimate)
+            continue
         lower, upper = profile[name].interval(level)
         lower = value[0] if np.isnan(lower) else lower
         upper = value[-1] if np.isnan(upper) else upper
         draw_density(panel, value, density, lower, upper, profile[name].estimate)
-        title(panel, name)
-        labels(panel, f"value, {100 * level:g} % interval shaded")
     return axes
 
 
@@ -141,7 +144,15 @@ def _curves(
     for name in names:
         profile[name]  # raises for an unknown one
     finite = grid[np.isfinite(grid["value"])]
-    return {str(name): own for name, own in finite.groupby("parm", sort=False)}, names
+    return {name: finite[finite["parm"] == name] for name in names}, names
+
+
+def _no_curve(ax: Axes, estimate: float) -> None:
+    """The estimate alone, for a profile that could not be followed."""
+    ax.axvline(estimate, color=INK, linewidth=1.0, linestyle=(0, (4, 3)))
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    ax.text(0.5, 0.5, "no curve", transform=ax.transAxes, ha="center", color=GREY, fontsize=9)
 
 
 def _density(curve: pd.DataFrame) -> tuple[Array, Array]:
