@@ -193,6 +193,15 @@ def test_without_statsmodels(machines):
     assert names == str(expected.data.param_names)
 
 
+def test_benchmark_runs_its_problems():
+    from benchmarks import compare_statsmodels as benchmark
+
+    for _, levels, slope in benchmark.PROBLEMS.values():
+        small = tuple(6 for _ in levels)
+        data = benchmark.simulate(300, small, slope)
+        assert np.isfinite(benchmark.call("sparselmm", data, small, slope))
+
+
 @pytest.mark.slow
 def test_suite_of_statsmodels():
     pytest.importorskip("statsmodels")
