@@ -2,8 +2,9 @@
 
 A ``python`` block runs in its page's namespace, after the blocks above it. A ``text`` block that
 follows directly is what it printed; ``...`` stands for anything. A block of ``>>>`` lines is a
-doctest. ``<!-- not run: reason -->`` before a block leaves it out, ``<!-- needs: module -->`` does so where
-the module is not installed.
+doctest. ``<!-- not run: reason -->`` before a block leaves it out, ``<!-- needs: module -->`` does
+so where the module is not installed. Pictures that a block saves stay beside the page when outputs
+are written.
 
     python docs/build_outputs.py [--write] [page ...]
 """
@@ -14,8 +15,10 @@ import argparse
 import contextlib
 import doctest
 import io
+import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -122,12 +125,15 @@ def main() -> None:
     parser.add_argument("pages", nargs="*", type=Path)
     parser.add_argument("--write", action="store_true", help="rewrite outputs that differ")
     chosen = parser.parse_args()
+    os.environ.setdefault("MPLBACKEND", "Agg")
     wrong = []
-    for page in chosen.pages or pages():
+    for page in [page.resolve() for page in chosen.pages] or pages():
         if chosen.write:
-            page.write_text(rewritten(page))
+            with contextlib.chdir(page.parent):
+                page.write_text(rewritten(page))
         else:
-            wrong += mismatches(page)
+            with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
+                wrong += mismatches(page)
     print("\n".join(wrong))
     sys.exit(bool(wrong))
 
