@@ -1,0 +1,165 @@
+"""Descents side by side: derivatives of the deviance, and the optimum of the general optimiser."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import sparselmm as slm
+from sparselmm import lockstep
+from sparselmm.batch import _constant, _side_by_side, make_engine, refit_responses, with_response
+from sparselmm.lockstep import cholesky_stack, deviances, slopes, solve_scaled, workspace
+from sparselmm.optimise import minimise
+from sparselmm.responses import cross_products, draw_rows, make_rows, normal_source
+from tests.reference import define, dense_z
+
+DESIGNS = [
+    ("sleepstudy", "Reaction ~ Days + (Days | Subject)"),
+    ("sleepstudy", "Reaction ~ Days + (Days || Subject)"),
+    ("penicillin", "diameter ~ 1 + (1 | plate) + (1 | sample)"),
+    ("pastes", "strength ~ 1 + (1 | batch/cask)"),
+    ("machines", "score ~ Machine + (Machine | Worker)"),
+    ("machines", "score ~ 0 + (1 | Worker) + (1 | Worker:Machine)"),
+]
+
+
+def fitted(name: str, formula: str, reml: bool):
+    return slm.lmm(formula, slm.load_dataset(name), reml=reml).fit
+
+
+def own_response(fit):
+    """The fit's own response as a batch of one, in a workspace of the engine."""
+    engine, gram = make_engine(fit.problem), fit.gram
+    lead, *rest = (gram.ZtXy[j][None, :, :, -1] for j in engine.order)
+    CB = np.concatenate(
+        [*(block.reshape(1, -1) for block in rest), gram.XytXy[None, :-1, -1]], axis=1
+    )
+    return engine, workspace(engine.small, lead, CB, gram.XytXy[-1:, -1])
+
+
+@pytest.mark.parametrize("reml", [True, False])
+@pytest.mark.parametrize(("name", "formula"), DESIGNS)
+def test_value_gradient_and_hessian(name, formula, reml, rng):
+    fit = fitted(name, formula, reml)
+    problem, model = fit.problem, fit.model
+    engine, work = own_response(fit)
+    theta = 1.3 * fit.optimum.theta + rng.uniform(0.02, 0.05, fit.n_theta)
+    one = np.zeros(1, np.int64)
+
+    value = deviances(engine.small, work, one, theta[None])[0] + _constant(problem)
+    gradient, hessian = (own[0] for own in slopes(engine.small, work, one))
+
+    at = problem.evaluate(theta)
+    assert value == pytest.approx(at.deviance, rel=1e-12)
+    assert work.estimates[0, -2] == pytest.approx(at.solution.s2, rel=1e-10)
+    np.testing.assert_allclose(gradient, model.step_map.T @ at.score, rtol=1e-8, atol=1e-8)
+
+    def moved(kappa):
+        steps = model.factors(kappa)
+        T = [t @ (np.eye(len(t)) + k) for t, k in zip(model.factors(theta), steps, strict=True)]
+        return problem.solve(model.theta(T)).deviance
+
+    h = 1e-3 * np.eye(fit.n_theta)
+    numeric = [
+        [(moved(a + b) - moved(a - b) - moved(b - a) + moved(-a - b)) / 4e-6 for a in h] for b in h
+    ]
+    np.testing.assert_allclose(hessian, numeric, atol=1e-4 * np.abs(hessian).max())
+
+
+def test_value_is_that_of_the_definition(sleepstudy):
+    fit = fitted("sleepstudy", "Reaction ~ Days + (Days | Subject)", True)
+    design = fit.design
+    Z = [dense_z(f.codes, f.Q, f.n_levels) for f in design.factors]
+    expected = define(design.y, design.X, Z, fit.T, reml=True)
+    engine, work = own_response(fit)
+    value = deviances(engine.small, work, np.zeros(1, np.int64), fit.optimum.theta[None])[0]
+    assert value + _constant(fit.problem) == pytest.approx(expected.deviance, rel=1e-11)
+
+
+@pytest.mark.parametrize("reml", [True, False])
+@pytest.mark.parametrize(("name", "formula"), DESIGNS)
+def test_same_optimum_as_the_general_optimiser(name, formula, reml, rng):
+    fit = fitted(name, formula, reml)
+    problem, rows = fit.problem, make_rows(fit)
+    source = normal_source(fit, rows)
+    responses = cross_products(rows, draw_rows(rows, source, [rng] * 20))
+    minima = refit_responses(problem, make_engine(problem), responses, fit.optimum.theta)
+    assert minima.converged.all()
+    for r in range(len(responses)):
+        end = minimise(with_response(problem, responses, r), None)
+        assert minima.deviance[r] <= end.solution.deviance + 1e-7
+        if minima.deviance[r] > end.solution.deviance - 1e-7:  # else a better optimum was found
+            np.testing.assert_allclose(minima.beta[r], end.solution.beta, atol=1e-4)
+            assert minima.s2[r] == pytest.approx(end.solution.s2, rel=1e-5)
+
+
+def test_most_responses_need_no_second_look(rng):
+    fit = fitted("sleepstudy", "Reaction ~ Days + (Days | Subject)", True)
+    problem, rows = fit.problem, make_rows(fit)
+    responses = cross_products(rows, draw_rows(rows, normal_source(fit, rows), [rng] * 200))
+    engine = make_engine(problem)
+    minima = refit_responses(problem, engine, responses, fit.optimum.theta)
+    passed = _side_by_side(
+        problem, engine, responses, fit.optimum.theta, minima, max_evaluations=100
+    )
+    assert passed.mean() > 0.98
+    assert minima.evaluations.mean() < 8.0
+
+
+def test_start_at_the_boundary_is_left_where_the_data_say_so(rng):
+    data = slm.load_dataset("dyestuff2")
+    with pytest.warns(slm.SingularFitWarning):
+        fit = slm.lmm("Yield ~ 1 + (1 | Batch)", data).fit
+    assert fit.theta[0] == 0.0
+    effects = 4.0 * rng.standard_normal(6)
+    y = fit.design.y + effects[fit.design.factors[0].codes]
+    rows = make_rows(fit)
+    inner = fit.gram.basis.response(fit.design.X, y, None)[:, None]
+    responses = cross_products(rows, inner)
+    minima = refit_responses(fit.problem, make_engine(fit.problem), responses, fit.optimum.theta)
+    anew = slm.lmm("Yield ~ 1 + (1 | Batch)", data.assign(Yield=y))
+    assert minima.theta[0, 0] > 0.1
+    assert minima.deviance[0] == pytest.approx(anew.deviance, abs=1e-8)
+
+
+def test_large_designs_take_the_general_path():
+    fit = fitted("pastes", "strength ~ 1 + (1 | batch/cask)", True)
+    assert make_engine(fit.problem) is not None
+    data = slm.load_dataset("insteval").head(20_000)
+    large = slm.lmm("y ~ 1 + (1 | s) + (1 | d)", data).fit
+    assert make_engine(large.problem) is None
+
+
+def test_memory_is_bounded(monkeypatch, rng):
+    fit = fitted("penicillin", "diameter ~ 1 + (1 | plate) + (1 | sample)", True)
+    rows = make_rows(fit)
+    responses = cross_products(rows, draw_rows(rows, normal_source(fit, rows), [rng] * 7))
+    whole = refit_responses(fit.problem, make_engine(fit.problem), responses, fit.optimum.theta)
+    monkeypatch.setattr("sparselmm.batch.MEMORY", 1)
+    pieces = refit_responses(fit.problem, make_engine(fit.problem), responses, fit.optimum.theta)
+    np.testing.assert_allclose(pieces.theta, whole.theta, rtol=1e-6, atol=1e-9)
+    assert lockstep.bytes_per_response(make_engine(fit.problem).small.border) > 1000
+
+
+def test_stacked_solves(rng):
+    A = rng.standard_normal((5, 3, 4))
+    M = A @ A.transpose(0, 2, 1)
+    np.testing.assert_allclose(cholesky_stack(M), np.linalg.cholesky(M))
+    g = rng.standard_normal((5, 3))
+    free = np.ones((5, 3), bool)
+    free[0, 1] = False
+    x, definite = solve_scaled(M, g, free)
+    assert definite.all()
+    np.testing.assert_allclose(x[1:], -np.linalg.solve(M[1:], g[1:, :, None])[:, :, 0])
+    keep = [0, 2]
+    np.testing.assert_allclose(x[0, keep], -np.linalg.solve(M[0][np.ix_(keep, keep)], g[0, keep]))
+    assert x[0, 1] == 0.0
+
+
+def test_a_saddle_is_left_downhill(rng):
+    H = np.diag([2.0, -1.0, 3.0])[None]
+    g = rng.standard_normal((1, 3))
+    with np.errstate(invalid="ignore"):
+        step, definite = solve_scaled(H, g, np.ones((1, 3), bool))
+    assert not definite[0]
+    assert (np.sign(step) == -np.sign(g)).all()
