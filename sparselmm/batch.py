@@ -7,6 +7,7 @@ for, and every larger design, goes through `sparselmm.optimise.minimise`, which 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -204,7 +205,7 @@ def refit_responses(
     tolerance : float, optional
     max_evaluations : int
     """
-    settings = {"max_evaluations": max_evaluations}
+    settings: dict[str, Any] = {"max_evaluations": max_evaluations}
     if tolerance is not None:
         settings["tolerance"] = tolerance
     minima, passed = _nothing(problem, len(responses)), np.zeros(len(responses), bool)
@@ -279,7 +280,7 @@ def _side_by_side(
     minima.beta[:] = ends.estimates[:, n_Z:-2]
     minima.s2[:] = ends.estimates[:, -2]
     minima.deviance[:] = ends.estimates[:, -1] + _constant(problem)
-    minima.outcome[:] = np.where(singular, Outcome.SINGULAR, Outcome.CONVERGED)
+    minima.outcome[:] = [Outcome.SINGULAR if own else Outcome.CONVERGED for own in singular]
     minima.evaluations[:] = ends.evaluations
     return ends.passed
 
