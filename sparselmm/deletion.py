@@ -5,7 +5,8 @@ in `sparselmm.joint`, and e the conditional residuals,
 
     beta - beta_(I) = M^-1 R_I'W_I d,      d = (I - H_II)^-1 e_I,      H_II = W^1/2 K_I C^-1 K_I' W^1/2 (leverages)
 
-so that a group of n_I rows costs n_I solves and a system of order n_I. Where the groups share no random effect
+so that a group of n_I rows costs n_I solves and a system of order n_I; no solves where it lies within one level of
+the leading factor, as S^-1 is then read where one score needs it. Where the groups share no random effect
 (they are the connected components of the design) M is a sum over groups, and sums of p x p matrices are enough:
 
     beta - beta_(g) = (M - M_g)^-1 sum_{i in g} w_i r_i (y_i - x_i'beta),     M_g = sum_{i in g} w_i x_i r_i'
@@ -16,7 +17,7 @@ References: Haslett & Dillane (2004), JRSS B 66, 131-143; Christensen, Pearson &
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +30,7 @@ from sparselmm.kernels.crosstab import counting_sort, level_sums
 from sparselmm.linalg import solve_lower, solve_lower_transposed
 from sparselmm.rows import fixed_part, scaled_residuals
 from sparselmm.systems.blocks import component_labels
-from sparselmm.systems.forms import BLOCK_BYTES, partner_rows
+from sparselmm.systems.forms import BLOCK_BYTES, level_forms, partner_rows
 from sparselmm.threads import limited_threads
 
 MOST_FLOPS = 5e13  # about a quarter of an hour
@@ -139,67 +140,91 @@ def _by_sums(fit: Fit, codes: Array, n_groups: int, regular: Array) -> Array:
 
 def _by_rows(fit: Fit, codes: Array, n_groups: int, regular: Array) -> Array:
     """The module's first formula, groups of similar size at a time."""
-    counts = np.bincount(codes, minlength=n_groups)
-    n_S = fit.prepared.system.leading.n_S
-    _check_cost(fit, counts.astype(float), n_S)
-    pointers, order = counting_sort(codes, np.arange(fit.n, dtype=np.int64), n_groups)
-    root = np.sqrt(weights_of(fit))
     rows = design_rows(fit)
-    d = np.zeros(fit.n)
-    e = scaled_residuals(fit) * np.sqrt(fit.sigma2)
-    by_size = np.argsort(counts, kind="stable")
-    by_size = by_size[regular[by_size]]
+    counts = np.bincount(codes, minlength=n_groups)
     with limited_threads(threads(fit, fit.n)):
-        for groups in _batches(by_size, counts, n_S):
-            slots = np.arange(int(counts[groups[-1]]))
-            filled = slots < counts[groups][:, None]
-            which = order[np.where(filled, pointers[groups][:, None] + slots, 0)]
-            scale = np.where(filled, root[which], 0.0)
-            d[which[filled]] = _deletion_residuals(fit, rows.take(which.ravel()), scale, e[which])[
-                filled
-            ]
-    sums = level_sums(codes, rows.R * root[:, None], d[:, None], n_groups)
+        forms, width = _forms(fit, rows, codes, counts)
+        d = _deletion_residuals(fit, rows, forms, width, codes, counts, regular)
+    sums = level_sums(codes, rows.R * np.sqrt(weights_of(fit))[:, None], d[:, None], len(counts))
     return _fixed_change(fit, sums[:, :, 0].T)
 
 
-def _deletion_residuals(fit: Fit, rows: DesignRows, scale: Array, e: Array) -> Array:
-    """(I - H_gg)^-1 e_g for groups of rows side by side, shape (groups, size).
+def _forms(
+    fit: Fit, rows: DesignRows, codes: Array, counts: Array
+) -> tuple[Callable[[Array], Array], int]:
+    """z_i'A^-1 z_j within groups of rows (groups, size), and numbers kept per row while at it.
 
-    `scale` holds the roots of the weights, zero where a group is smaller than the others.
+    Groups inside levels of the leading factor read S^-1; others are solved for.
     """
-    shape = scale.shape
-    levels, W, t, solved = partner_rows(fit.factored(), rows.z)
+    factored = fit.factored()
+    n_S = factored.leading.n_S
+    if n_S and _within(codes, rows.z.codes[factored.leading.index], len(counts)):
+        _check_cost(counts, 0)
+        return level_forms(factored, rows.z).among, 0
+    _check_cost(counts, n_S, dense=fit.prepared.choice.name == "crossed")
+
+    def solved(which: Array) -> Array:
+        pieces = partner_rows(factored, rows.z.take(which.ravel()))
+        levels, W, t, x = (a.reshape(*which.shape, *a.shape[1:]) for a in pieces)
+        same = levels[:, :, None] == levels[:, None, :]
+        return t @ x.transpose(0, 2, 1) + np.where(same, W @ W.transpose(0, 2, 1), 0.0)
+
+    return solved, 2 * n_S
+
+
+def _within(codes: Array, levels: Array, n_groups: int) -> bool:
+    """Whether every group of rows lies within one level."""
+    level = np.zeros(n_groups, levels.dtype)
+    level[codes] = levels
+    return bool((level[codes] == levels).all())
+
+
+def _deletion_residuals(
+    fit: Fit,
+    rows: DesignRows,
+    forms: Callable[[Array], Array],
+    width: int,
+    codes: Array,
+    counts: Array,
+    regular: Array,
+) -> Array:
+    """(I - H_gg)^-1 e_g of every group, weights' roots multiplied in, shape (n,)."""
+    pointers, order = counting_sort(codes, np.arange(fit.n, dtype=np.int64), len(counts))
     half = solve_lower(fit.solution.L_M, np.asfortranarray(rows.R.T)).T
-    levels, W, t, solved, half = (
-        a.reshape(*shape, *a.shape[1:]) for a in (levels, W, t, solved, half)
-    )
-    H = half @ half.transpose(0, 2, 1) + t @ solved.transpose(0, 2, 1)
-    H += np.where(levels[:, :, None] == levels[:, None, :], W @ W.transpose(0, 2, 1), 0.0)
-    H *= scale[:, :, None] * scale[:, None, :]
-    e = np.where(scale > 0.0, e, 0.0)
-    return np.linalg.solve(np.eye(shape[1]) - H, e[:, :, None])[:, :, 0]
+    root, e = np.sqrt(weights_of(fit)), scaled_residuals(fit) * np.sqrt(fit.sigma2)
+    d = np.zeros(fit.n)
+    by_size = np.argsort(counts, kind="stable")
+    for groups in _batches(by_size[regular[by_size]], counts, width):
+        slots = np.arange(int(counts[groups[-1]]))
+        filled = slots < counts[groups][:, None]
+        which = order[pointers[groups][:, None] + np.where(filled, slots, 0)]
+        scale = np.where(filled, root[which], 0.0)
+        H = forms(which) + half[which] @ half[which].transpose(0, 2, 1)
+        K = np.eye(len(slots)) - scale[:, :, None] * H * scale[:, None, :]
+        own = np.where(filled, e[which], 0.0)
+        d[which[filled]] = np.linalg.solve(K, own[:, :, None])[:, :, 0][filled]
+    return d
 
 
-def _batches(by_size: Array, counts: Array, n_S: int) -> Iterator[Array]:
-    """Runs of groups, smallest first, whose right-hand sides and systems fit in one block."""
+def _batches(by_size: Array, counts: Array, width: int) -> Iterator[Array]:
+    """Runs of groups, smallest first, whose rows and systems fit in one block."""
     at = 0
     while at < len(by_size):
-        sizes = np.maximum.accumulate(counts[by_size[at:]]).astype(float)
-        nbytes = 8.0 * np.arange(1, len(sizes) + 1) * sizes * (2.0 * n_S + 3.0 * sizes)
+        sizes = counts[by_size[at:]].astype(float)
+        nbytes = 8.0 * np.arange(1, len(sizes) + 1) * sizes * (width + 4.0 * sizes)
         length = max(1, int(np.searchsorted(nbytes, BLOCK_BYTES)))
         yield by_size[at : at + length]
         at += length
 
 
-def _check_cost(fit: Fit, counts: Array, n_S: int) -> None:
+def _check_cost(counts: Array, n_S: int, *, dense: bool = False) -> None:
     """Refuse what would take long."""
-    n = float(fit.n)
-    flops = 2.0 * n * n_S**2 + 2.0 * n_S * (counts**2).sum() + (counts**3).sum() / 3.0
-    if fit.prepared.choice.name != "crossed":
-        flops -= 2.0 * n * n_S**2
+    size = counts.astype(float)
+    flops = 2.0 * (n_S + 10.0) * (size**2).sum() + (size**3).sum() / 3.0
+    flops += 2.0 * size.sum() * n_S**2 if dense else 0.0
     if flops > MOST_FLOPS:
         raise InferenceError(
             f"Deleting {len(counts):,} groups of up to {int(counts.max()):,} rows that share random effects "
             f"would take about {flops:.0e} operations; expected at most {MOST_FLOPS:.0e}. Delete rows "
-            "(by=None), or group by a factor whose levels share no random effect with each other."
+            "(by=None), or group by the factor with most levels, or by one whose levels share nothing."
         )

@@ -175,6 +175,20 @@ def test_groups_of_any_labels(rng, weights):
         np.testing.assert_allclose(change.loc[label], expected, rtol=1e-6)
 
 
+@quiet
+@pytest.mark.parametrize("path", ["crossed", "sparse"])
+@pytest.mark.parametrize("formula", ["y ~ x + (x | b) + (1 | a)", "y ~ x + (x | a) + (1 | b)"])
+def test_levels_of_the_leading_factor_are_read_not_solved_for(rng, path, formula, monkeypatch):
+    from sparselmm import deletion
+
+    if path == "sparse":
+        pytest.importorskip("sksparse")
+    fit = slm.lmm(formula, crossed_frame(rng), weights="w", path=path)
+    read = fit.dfbeta(by="a")
+    monkeypatch.setattr(deletion, "_within", lambda *_: False)
+    np.testing.assert_allclose(fit.dfbeta(by="a"), read, rtol=1e-8)
+
+
 def test_components_and_systems_agree(sleepstudy, monkeypatch):
     from sparselmm import deletion
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from sparselmm._types import Array
 from sparselmm.kernels import forms
-from sparselmm.systems.base import Factored
+from sparselmm.systems.base import Factored, SchurInverse
 from sparselmm.systems.blocks import BlockInverse
 from sparselmm.threads import over_range
 
@@ -139,12 +139,7 @@ def quadratic_forms(factored: Factored, rows: Rows) -> Array:
     if len(rows) <= few:
         return _solved(factored, rows)
     inverse = factored.schur.inverse()
-    reader = (
-        BlockReader(factored, inverse)
-        if isinstance(inverse, BlockInverse)
-        else SparseReader(factored, inverse)  # type: ignore[arg-type]
-    )
-    partners = inverse.partner_forms()
+    reader, partners = _reader(factored, inverse), inverse.partner_forms()
     # Rows of one leading level ask for the same entries: next to each other they find them in cache.
     order = np.argsort(rows.codes[lead.index], kind="stable")
     out = np.empty(len(rows))
@@ -153,6 +148,72 @@ def quadratic_forms(factored: Factored, rows: Rows) -> Array:
     if len(off):
         out[off] = _solved(factored, rows.take(off))
     return out
+
+
+def _reader(factored: Factored, inverse: SchurInverse) -> InverseReader:
+    if isinstance(inverse, BlockInverse):
+        return BlockReader(factored, inverse)
+    return SparseReader(factored, inverse)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class LevelForms:
+    """z_i'A^-1 z_j for rows i and j that share their level of the leading factor.
+
+    With P_i = G_l S^-1 z_2i, all of which S^-1 holds on any path,
+
+        z_i'A^-1 z_j = w_i'(I + G_l S^-1 G_l')w_j - w_i'P_j - P_i'w_j + z_2i'S^-1 z_2j
+
+    Attributes
+    ----------
+    levels : ndarray of int64, shape (m,)
+    W, P : ndarray, shape (m, s_1)
+    columns, values : ndarray, shape (m, r)
+        Entries of z_2.
+    partners : ndarray, shape (l_1, s_1, s_1)
+    reader : InverseReader
+    """
+
+    levels: Array
+    W: Array
+    P: Array
+    columns: Array
+    values: Array
+    partners: Array
+    reader: InverseReader
+
+    def among(self, which: Array) -> Array:
+        """The forms within groups of rows, `which` (groups, size): shape (groups, size, size)."""
+        W, P = self.W[which], self.P[which]
+        own = W + W @ self.partners[self.levels[which[:, 0]]] - P
+        H = W @ own.transpose(0, 2, 1) - P @ W.transpose(0, 2, 1)
+        r = self.columns.shape[1]
+        for a in range(r):
+            for b in range(r):
+                H += self._rest(which, a, b)
+        return H
+
+    def _rest(self, which: Array, a: int, b: int) -> Array:
+        """One pair of entries of z_2'S^-1 z_2."""
+        shape = (*which.shape, which.shape[1])
+        first = np.broadcast_to(self.columns[which, a][:, :, None], shape).ravel()
+        second = np.broadcast_to(self.columns[which, b][:, None, :], shape).ravel()
+        weights = self.values[which, a][:, :, None] * self.values[which, b][:, None, :]
+        return self.reader.entries(first, second).reshape(shape) * weights
+
+
+def level_forms(factored: Factored, rows: Rows) -> LevelForms:
+    """What `LevelForms` needs of rows of the data; S^-1 is made once."""
+    inverse = factored.schur.inverse()
+    reader = _reader(factored, inverse)
+    levels = rows.codes[factored.leading.index].astype(np.int64)
+    columns, values = _columns(factored, rows)
+    W = _forward(factored, rows)
+    P = np.zeros_like(W)
+    for a in range(columns.shape[1]):
+        met = np.ascontiguousarray(columns[:, a])
+        P += values[:, a, None] * reader.products(levels, met)
+    return LevelForms(levels, W, P, columns, values, inverse.partner_forms(), reader)
 
 
 def _name(factored: Factored) -> str:
