@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sparselmm._types import Array
 from sparselmm.covariance.model import CovarianceModel, covariance_model
 from sparselmm.criterion import Solution, by_levels, fixed_covariance
+from sparselmm.errors import DataError
 from sparselmm.gram import Gram
 from sparselmm.optimise import Entry, Optimum, minimise
 from sparselmm.options import Options
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sparselmm.design import Design, DesignSpec
 
 LARGE = 2e10  # operations per evaluation from which on the tolerance is looser
+ROUNDING_SHARE = 1e-28  # of y'y: a residual of 1e-14 of the response has no digits
 TOLERANCE, TOLERANCE_LARGE = 1e-9, 4e-7
 
 
@@ -172,11 +174,28 @@ class Fit:
 
 
 def prepare(spec: DesignSpec, design: Design, path: str = "auto") -> Prepared:
-    """Cross-products and path of a design."""
+    """Cross-products and path of a design.
+
+    Raises
+    ------
+    DataError
+        The fixed effects leave nothing of the response but rounding errors.
+    """
     with limited_threads(1):
         gram = Gram.from_design(design, spec.terms)
+        _check_residual(spec, design, gram)
         model = covariance_model(spec.terms, [s for _, s in gram.shapes])
         return Prepared(spec, design, gram, choose(gram, path), model)
+
+
+def _check_residual(spec: DesignSpec, design: Design, gram: Gram) -> None:
+    y = design.y if design.offset is None else design.y - design.offset
+    total = y @ (y if design.weights is None else y * design.weights)
+    if gram.XytXy[-1, -1] <= ROUNDING_SHARE * total:
+        raise DataError(
+            f"Response '{spec.response}' is fitted without error by the {gram.p} fixed effects ({gram.n} rows); a "
+            "mixed model needs variation beyond them; drop predictors, or check that none holds the response."
+        )
 
 
 def fit(

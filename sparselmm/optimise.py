@@ -41,6 +41,7 @@ WIDEST = 2.0  # radius of the trust region, per root of the number of terms
 NARROWEST = 1e-7
 LARGEST_SCORE = 1e-3  # in standard errors, that a certificate lets pass
 ROUNDING = 1e-13  # relative error of a deviance
+EPSILON, LEAST_RESIDUAL = 2e-16, 1e-13  # of y'y: its error, and an r2 that has lost its digits
 LEARNING_RANGE = 0.3  # relative change of T over which two scores still tell about the Hessian
 CORRECTION_RANGE = (-0.7, 1.5)  # of the correction, relative to the structured Hessian
 
@@ -145,6 +146,9 @@ class Optimum:
 def make_scale(problem: Problem) -> Scale:
     """Floors and noise variances of a problem."""
     information = [np.maximum(own, 1e-300) for own in level_information(problem.gram)]
+    for part in problem.model.parts:
+        if part.template.name == "scalar":  # the columns tell about one variance together
+            information[part.factor][part.columns] = information[part.factor][part.columns].mean()
     noise = tuple(np.diag(1.0 / own) for own in information)
     pivots = problem.model.theta([np.sqrt(FLOOR * matrix) for matrix in noise])
     return Scale(np.where(problem.model.pivots, pivots, -np.inf), noise)
@@ -229,7 +233,7 @@ class _Run:
                 if new is not None:
                     break
                 if radius < NARROWEST or step.gain < self.noise(at):
-                    return Outcome.STALLED
+                    return Outcome.CONVERGED  # as far as rounding lets it; the certificate decides
             at = self.best = new
 
     def model_at(self, at: Evaluation) -> Local:
@@ -273,7 +277,8 @@ class _Run:
         """Value, score and information, or None where the value is above the limit (or undefined)."""
         internal = self.problem.model.theta(chart.factors(theta))
         solution = self.problem.solve(internal)
-        if not solution.deviance <= limit:
+        least = LEAST_RESIDUAL * self.problem.gram.XytXy[-1, -1]
+        if not (solution.r2 > least and solution.deviance <= limit):
             self.record(Entry(internal, solution.deviance, np.nan, step))
             return None
         new = self.problem.evaluate(internal, solution)
@@ -286,8 +291,10 @@ class _Run:
             self.report(entry)
 
     def noise(self, at: Evaluation) -> float:
-        """Rounding error of a deviance."""
-        return ROUNDING * (abs(at.deviance) + self.problem.gram.n)
+        """Rounding error of a deviance; r2 is what is left of y'y."""
+        gram = self.problem.gram
+        cancelled = EPSILON * gram.XytXy[-1, -1] / at.solution.r2
+        return ROUNDING * abs(at.deviance) + gram.n * (ROUNDING + cancelled)
 
     def finish(self, outcome: Outcome, *, closing: bool) -> Optimum:
         """Take the closing step, set pivots on the floor to zero, certify."""
