@@ -267,7 +267,8 @@ def _square(T: Array, s: int) -> Array:
     """A square lower triangular factor of T T'."""
     if T.shape == (s, s) and not np.triu(T, 1).any():
         return T
-    lower = np.linalg.qr(np.hstack([T, np.zeros((s, max(s - T.shape[1], 0)))]).T, mode="r").T
+    padded = np.hstack([T, np.zeros((s, max(s - T.shape[1], 0)))])
+    lower = np.asarray(np.linalg.qr(padded.T, mode="r")).T
     return lower * np.where(np.diag(lower) < 0.0, -1.0, 1.0)
 
 

@@ -172,7 +172,7 @@ def _start(fit: Fit, gram: Gram, terms, kept, model: CovarianceModel) -> Array:
     staying = [(i, columns) for i, columns in enumerate(kept) if len(columns)]
     for term, (i, columns) in zip(terms, staying, strict=True):
         block = fit.model.block(fit.T, fit.model.parts[i])[list(columns)]
-        lower = np.linalg.qr(block.T, mode="r").T
+        lower = np.asarray(np.linalg.qr(block.T, mode="r")).T
         lower = lower * np.where(np.diag(lower) < 0.0, -1.0, 1.0)
         T[term.factor][term.start : term.stop, term.start : term.stop] = lower
     return model.theta([gram.basis.internal_factor(j, t) for j, t in enumerate(T)])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtri
 
+from sparselmm._types import Array
 from sparselmm.errors import ConvergenceWarning, InferenceError
 from sparselmm.fit import Fit
 from sparselmm.fit import fit as refit
@@ -20,6 +21,7 @@ from sparselmm.inference.profile.surface import learn_correction, make_surface, 
 from sparselmm.inference.profile.targets import Function, Target
 from sparselmm.inference.profile.trace import Context, Trace, trace
 from sparselmm.inference.profile.walk import LowerDeviance
+from sparselmm.options import Options
 from sparselmm.threads import limited_threads
 
 if TYPE_CHECKING:
@@ -100,7 +102,7 @@ def profile(
     notes = []
     if fit.reml:
         notes.append("the fit is by REML; the ML deviance is profiled, around the ML estimates")
-        fit = refit(fit.prepared, reml=False, options=fit.options, start=fit.theta)
+        fit = _by_ml(fit, fit.theta)
         _check_fit(fit)
     cutoff = float(ndtri(0.5 * (1.0 + level)))
     farthest = max(cutoff, float(ndtri(0.5 * (1.0 + CURVES)))) if reach is None else reach
@@ -114,7 +116,7 @@ def profile(
             break
         except LowerDeviance as found:
             fall = fit.deviance - found.point.value
-            fit = refit(fit.prepared, reml=False, options=fit.options, start=found.point.theta)
+            fit = _by_ml(fit, found.point.theta)
             note = f"a deviance lower by {fall:.2g} was met on the way: the optimum was corrected"
             warnings.warn(note[0].upper() + note[1:], ConvergenceWarning, stacklevel=2)
             notes.append(note)
@@ -169,6 +171,12 @@ def make_context(fit: Fit, cutoffs: tuple[float, ...], reach: float) -> Context:
         correction = learn_correction(surface, start)
     best = min(fit.deviance, start.value)
     return Context(fit, surface, start, best, correction, cutoffs, reach, threads)
+
+
+def _by_ml(fit: Fit, start: Array) -> Fit:
+    """The ML optimum from a start, as exactly as a profile needs it."""
+    options = Options(threads=fit.options.threads)
+    return refit(fit.prepared, reml=False, options=options, start=start)
 
 
 def _check_fit(fit: Fit) -> None:

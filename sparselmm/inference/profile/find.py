@@ -42,20 +42,30 @@ def variance_targets(fit: Fit) -> list[Target]:
         s = len(term.columns)
         rows = np.zeros((s, m, s))
         rows[:, part.theta] = part.template.factor_basis.transpose(1, 0, 2)
-        out += [
-            StandardDeviation(f"sd_{name}|{group}", "log", (0.0, np.inf), rows[i], (t, i))
-            for i, name in enumerate(term.columns)
-        ]
+        for i, name in enumerate(term.columns):
+            out.append(
+                StandardDeviation(
+                    name=f"sd_{name}|{group}",
+                    scale="log",
+                    bounds=(0.0, np.inf),
+                    row=rows[i],
+                    place_in=(t, i),
+                )
+            )
         if term.template == "unstructured":
             out += [
                 Correlation(
-                    f"cor_{term.columns[i]}.{term.columns[j]}|{group}", "atanh", (-1.0, 1.0),
-                    rows[i], rows[j], ((t, i), (t, j)),
+                    name=f"cor_{term.columns[i]}.{term.columns[j]}|{group}",
+                    scale="atanh",
+                    bounds=(-1.0, 1.0),
+                    first=rows[i],
+                    second=rows[j],
+                    places=((t, i), (t, j)),
                 )
                 for i in range(s)
                 for j in range(i + 1, s)
-            ]  # fmt: skip
-    return [*out, Sigma("sigma", "log", (0.0, np.inf))]
+            ]
+    return [*out, Sigma(name="sigma", scale="log", bounds=(0.0, np.inf))]
 
 
 def fixed_targets(fit: Fit) -> list[Target]:
@@ -64,7 +74,7 @@ def fixed_targets(fit: Fit) -> list[Target]:
     inverse = np.linalg.inv(basis.Rx) if fit.p else np.empty((0, 0))
     names = [fit.spec.column_names[k] for k in fit.kept]
     return [
-        FixedEffect(name, held=Held(np.ascontiguousarray(row), float(at)))
+        FixedEffect(name=name, held=Held(np.ascontiguousarray(row), float(at)))
         for name, row, at in zip(names, inverse, basis.beta0, strict=True)
     ]
 
@@ -74,7 +84,7 @@ def icc_target(parameters: tuple[Target, ...], fit: Fit) -> Target:
     means = []
     for j, factor in enumerate(fit.design.factors):
         means.append((j, factor.Q.T @ factor.Q / fit.n))
-    return Custom("icc", function=_Share(tuple(means), fit), parameters=parameters)
+    return Custom(name="icc", function=_Share(tuple(means), fit), parameters=parameters)
 
 
 @dataclass(frozen=True)
@@ -110,7 +120,7 @@ def find_targets(
     """
     variances, fixed = variance_targets(fit), fixed_targets(fit)
     own = [
-        Custom(name, function=function, parameters=tuple(variances))
+        Custom(name=name, function=function, parameters=tuple(variances))
         for name, function in (functions or {}).items()
     ]
     known = {target.name: target for target in (*variances, *fixed, *own)}

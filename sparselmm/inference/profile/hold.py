@@ -96,7 +96,7 @@ def _newton(H: Array, g: Array, a: Array | None, gap: float, unit: Array) -> _Ne
     Along directions of negative curvature the step is long enough to be seen in the data.
     """
     H, g = H * np.multiply.outer(unit, unit), g * unit
-    Z, start = np.eye(len(g)), np.zeros(len(g))
+    Z, start, length = np.eye(len(g)), np.zeros(len(g)), 1.0
     if a is not None:
         a = a * unit
         length = float(np.sqrt(a @ a))
@@ -145,6 +145,7 @@ def propose(
             break
     slope = step.slope if step.convex else np.nan
     if a is None:
+        assert at.stiffness is not None
         slope = at.pull + float(at.stiffness[1] @ step.move)
     x, taken = _within_reach(surface, at, step.move)
     gain = -float(g @ taken + 0.5 * taken @ trial @ taken) if step.convex else step.gain
@@ -174,7 +175,7 @@ def _mirrored(surface: Surface, x: Array) -> Array:
     x = x.copy()
     for pivot in low:
         if x[pivot] < 0.0:
-            x[surface.columns[pivot]] *= -1.0
+            x[surface.columns[int(pivot)]] *= -1.0
         x[pivot] = max(x[pivot], surface.floor[pivot])
     return x
 

@@ -20,7 +20,7 @@ Function = Callable[[Mapping[str, float]], float]
 FARTHEST = 8.0  # on the inverse hyperbolic tangent's scale a correlation of 1 - 2e-7
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Target:
     """One quantity to profile.
 
@@ -68,7 +68,7 @@ class Target:
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FixedEffect(Target):
     """A coefficient of the fixed part.
 
@@ -77,10 +77,10 @@ class FixedEffect(Target):
     held : Held
     """
 
-    held: Held | None = None
+    held: Held
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sigma(Target):
     """The residual standard deviation."""
 
@@ -99,7 +99,7 @@ class Sigma(Target):
         return np.append(x[:-1], 2.0 * phi)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StandardDeviation(Target):
     """The standard deviation of one random effect.
 
@@ -111,8 +111,8 @@ class StandardDeviation(Target):
         Term, and column within it.
     """
 
-    row: Array | None = None
-    place_in: tuple[int, int] = (0, 0)
+    row: Array
+    place_in: tuple[int, int]
 
     def value(self, x: Array) -> float:
         """Log of the standard deviation."""
@@ -136,7 +136,7 @@ class StandardDeviation(Target):
         return np.append(np.where(self.row.any(axis=1), factor, 1.0) * x[:-1], x[-1])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Correlation(Target):
     """The correlation of two random effects of one term.
 
@@ -148,9 +148,9 @@ class Correlation(Target):
         Term and column of both.
     """
 
-    first: Array | None = None
-    second: Array | None = None
-    places: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+    first: Array
+    second: Array
+    places: tuple[tuple[int, int], tuple[int, int]]
 
     def value(self, x: Array) -> float:
         """Inverse hyperbolic tangent of the correlation."""
@@ -199,7 +199,7 @@ class Correlation(Target):
         return moved
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Custom(Target):
     """A function of the standard deviations, correlations and sigma, by differences.
 
@@ -210,8 +210,8 @@ class Custom(Target):
     parameters : tuple of Target
     """
 
-    function: Function | None = None
-    parameters: tuple[Target, ...] = ()
+    function: Function
+    parameters: tuple[Target, ...]
 
     def value(self, x: Array) -> float:
         """The function, on its scale."""

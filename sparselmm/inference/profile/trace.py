@@ -98,7 +98,7 @@ def _trace_side(
         origin = Node(
             target.to_scale(estimate), 0.0, _origin_slope(context, target, start), context.best
         )
-        first = None
+        first = np.nan
     else:
         outward = -1 if at_bound == 0 else 1
         origin = Node(outward * np.inf, 0.0, np.nan, context.best)
@@ -123,6 +123,7 @@ def _origin_slope(context: Context, target: Target, start: Point) -> float:
     H = start.hessian + context.correction
     shape = spectrum(H)
     if isinstance(target, FixedEffect):
+        assert start.stiffness is not None
         own, cross = start.stiffness
         curvature = own - float(cross @ shape.solve(cross))
         return np.sqrt(0.5 * (curvature if curvature > 0.0 else own))

@@ -161,7 +161,7 @@ def walk_side(
     start: Point,
     cutoffs: tuple[float, ...],
     reach: float,
-    first: float | None = None,
+    first: float = np.nan,
 ) -> Side:
     """Trace one side.
 
@@ -176,18 +176,19 @@ def walk_side(
         |zeta| at which interval ends are wanted exactly, increasing.
     reach : float
         |zeta| up to which the curve is wanted.
-    first : float, optional
+    first : float
         phi of the first node, where the optimum is on a bound.
     """
     side = Side([origin])
     spacing = cutoffs[0] / 3.0 if cutoffs else reach / 4.0
-    held, bound = None, None
+    held: Anchor | None = None
+    bound: Node | None = None
     farthest = reach if reach in cutoffs else BEYOND * reach
     while abs(side.nodes[-1].zeta) < reach - CLOSE and len(side.nodes) < MOST_NODES:
         last = side.nodes[-1]
         goal = walk.sign * min(abs(last.zeta) + spacing, farthest)
         goal = _snap(goal, cutoffs, spacing, walk.sign)
-        alone = len(side.nodes) == 1 and first is not None
+        alone = len(side.nodes) == 1 and not np.isnan(first)
         phi = first if alone else _extrapolate(side.nodes, goal)
         if (
             bound is None
@@ -204,8 +205,8 @@ def walk_side(
         here = last.phi if np.isfinite(last.phi) else phi
         new = _advance(walk, start, held, here, phi, tolerance)
         node = None if new is None else walk.node(new)
-        if node is None or abs(node.zeta) <= abs(last.zeta):
-            if bound is None and walk.bound is not None:
+        if new is None or node is None or abs(node.zeta) <= abs(last.zeta):
+            if bound is None:
                 bound = _bound_node(walk, held.point if held else start)
             side.note = "the profile could not be followed further"
             break
@@ -249,6 +250,8 @@ def _side_bound(walk: Walk) -> float:
 
 def _near_bound(walk: Walk, origin: Node, last: Node, phi: float) -> bool:
     bound = _side_bound(walk)
+    if walk.bound is None:
+        return False
     if walk.target.scale == "atanh" and abs(phi - last.phi) > LARGEST_TURN:
         return True
     first = abs(walk.target.from_scale(origin.phi) - bound)
@@ -266,7 +269,9 @@ def _exhausted(walk: Walk, last: Node) -> bool:
     return False
 
 
-def _bound_node(walk: Walk, at: Point) -> Node:
+def _bound_node(walk: Walk, at: Point) -> Node | None:
+    if walk.bound is None:
+        return None
     deviance = walk.bound(at)
     rise = max(deviance - walk.best, 0.0)
     return Node(walk.sign * np.inf, walk.sign * np.sqrt(rise), np.nan, deviance)
@@ -310,6 +315,7 @@ def _find_end(walk: Walk, side: Side, bound: Node | None, start: Point, cutoff: 
         return
     low = nodes[beyond[0] - 1] if beyond else nodes[-1]
     high = nodes[beyond[0]] if beyond else bound
+    assert high is not None
     for _ in range(12):
         near = min((n for n in (low, high) if np.isfinite(n.phi)), key=lambda n: abs(n.zeta - goal))
         value = value_between(walk.target, low, high, goal)
