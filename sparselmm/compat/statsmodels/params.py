@@ -140,6 +140,14 @@ class VCSpec:
     mats : list of list of array_like
         ``mats[k][i]`` is the matrix of component k for the i-th group in sorted order; its columns have
         independent coefficients with one variance. Arrays, DataFrames or scipy's sparse arrays.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sparselmm.compat.statsmodels import VCSpec
+    >>> dummies = np.array([[1, 0], [1, 0], [0, 1]])
+    >>> VCSpec(["h"], [[["h1", "h2"]] * 2], [[dummies, dummies]]).names
+    ['h']
     """
 
     def __init__(self, names: Sequence[str], colnames: Any, mats: Any) -> None:

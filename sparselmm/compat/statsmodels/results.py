@@ -49,6 +49,15 @@ class MixedLMResults:
     -----
     Standard errors come from the observed information of all parameters together, as in statsmodels; for
     parameters of a singular term they are NaN, and those of the others hold them fixed.
+
+    Examples
+    --------
+    >>> import sparselmm as slm
+    >>> fit = slm.mixedlm("Reaction ~ Days", slm.load_dataset("sleepstudy"), groups="Subject").fit()
+    >>> fit.bse.round(3).to_dict()
+    {'Intercept': 9.747, 'Days': 0.804, 'Subject Var': 0.554}
+    >>> fit.random_effects["308"].round(2).to_dict()
+    {'Subject': 40.78}
     """
 
     t_test = hypotheses.t_test
