@@ -21,7 +21,7 @@ from sparselmm._types import Array
 from sparselmm.covariance.chart import Chart, choose_chart
 from sparselmm.criterion import Solution
 from sparselmm.errors import ConvergenceError
-from sparselmm.linalg import TINY, spectrum
+from sparselmm.linalg import TINY
 from sparselmm.problem import Evaluation, Problem
 from sparselmm.start import level_information, moment_start
 from sparselmm.steps import (
@@ -34,6 +34,7 @@ from sparselmm.steps import (
     local_model,
     pivot_floors,
     propose,
+    rank_one_update,
 )
 
 SHORTER = 0.3  # of a step that raised the deviance
@@ -43,7 +44,6 @@ LARGEST_SCORE = 1e-3  # in standard errors, that a certificate lets pass
 ROUNDING = 1e-13  # relative error of a deviance
 EPSILON, LEAST_RESIDUAL = 2e-16, 1e-13  # of y'y: its error, and an r2 that has lost its digits
 LEARNING_RANGE = 0.3  # relative change of T over which two scores still tell about the Hessian
-CORRECTION_RANGE = (-0.7, 1.5)  # of the correction, relative to the structured Hessian
 
 
 class Outcome(Enum):
@@ -333,25 +333,3 @@ def certify(local: Local, step: Step | None, zero: Array) -> Certificate:
     norm = float(np.sqrt(2.0 * max(gain, 0.0)))
     passed = curvature > -1e-6 and norm < LARGEST_SCORE
     return Certificate(gain, norm, curvature, tuple(map(int, zero)), passed)
-
-
-def rank_one_update(structured: Array, correction: Array, step: Array, change: Array) -> Array:
-    """Symmetric rank-one update of the correction, forgotten where it would dominate.
-
-    Parameters
-    ----------
-    structured, correction : ndarray, shape (m, m)
-        The Hessian is taken to be their sum.
-    step, change : ndarray, shape (m,)
-        Change of the parameters and of the score.
-    """
-    miss = change - (structured + correction) @ step
-    along = miss @ step
-    if along**2 <= 1e-16 * (miss @ miss) * (step @ step):
-        return correction
-    updated = correction + np.multiply.outer(miss, miss) / along
-    shape = spectrum(structured)
-    whiten = shape.vectors / np.sqrt(np.maximum(shape.values, 1e-10)) / shape.scale[:, None]
-    share = np.linalg.eigvalsh(whiten.T @ updated @ whiten)
-    within = CORRECTION_RANGE[0] < share[0] and share[-1] < CORRECTION_RANGE[1]
-    return updated if within else np.zeros_like(correction)

@@ -16,10 +16,12 @@ import numpy as np
 from sparselmm._types import Array
 from sparselmm.covariance.chart import Chart
 from sparselmm.covariance.model import CovarianceModel
-from sparselmm.linalg import cholesky_lower, solve_lower
+from sparselmm.linalg import cholesky_lower, solve_lower, spectrum
 from sparselmm.problem import Evaluation
 
 FLOOR = 1e-9  # pivot² of T, in units of the variance that one level's data can show
+SHORT_STEP = 0.1  # after which two scores are to be believed
+BOUNDS, BOUNDS_SHORT = (-0.7, 1.5), (-0.9, 3.0)  # of what is learned, relative to the Hessian
 FLAT = 1e-9  # curvature, relative to the largest, below which a direction counts as flat
 
 
@@ -187,3 +189,35 @@ def relative_size(model: CovarianceModel, T: tuple[Array, ...], move: Array, sca
         relative = solve_lower(cholesky_lower(t @ t.T + noise), dT)
         size = max(size, float(np.sqrt((relative**2).sum())))
     return size
+
+
+def rank_one_update(structured: Array, correction: Array, step: Array, change: Array) -> Array:
+    """Symmetric rank-one update of the correction, kept within bounds relative to the structured Hessian.
+
+    A long step tells little: what goes beyond the bounds is then forgotten with all before. After a short one the
+    scores are right, and it is cut to wider bounds; forgetting would leave a slow linear convergence.
+
+    Parameters
+    ----------
+    structured, correction : ndarray, shape (m, m)
+        The Hessian is taken to be their sum.
+    step, change : ndarray, shape (m,)
+        Change of the parameters, in units of the trust region, and of the score.
+    """
+    miss = change - (structured + correction) @ step
+    along, length = miss @ step, step @ step
+    if along**2 <= 1e-16 * (miss @ miss) * length:
+        return correction
+    shape = spectrum(structured)
+    root = np.sqrt(np.maximum(shape.values, 1e-10))
+    whiten = shape.vectors / root / shape.scale[:, None]
+    updated = correction + np.multiply.outer(miss, miss) / along
+    values, vectors = np.linalg.eigh(whiten.T @ updated @ whiten)
+    short = length < SHORT_STEP**2
+    least, most = BOUNDS_SHORT if short else BOUNDS
+    if least < values[0] and values[-1] < most:
+        return updated
+    if not short:
+        return np.zeros_like(correction)
+    color = (shape.vectors * root).T * shape.scale
+    return color.T @ ((vectors * np.clip(values, least, most)) @ vectors.T) @ color
