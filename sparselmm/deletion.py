@@ -33,7 +33,7 @@ from sparselmm.systems.blocks import component_labels
 from sparselmm.systems.forms import BLOCK_BYTES, level_forms, partner_rows
 from sparselmm.threads import limited_threads
 
-MOST_FLOPS = 5e13  # about a quarter of an hour
+MOST_FLOPS = 2e13  # some minutes
 DEFICIENT = 1e-9  # share of X'WX in its weakest direction that must be left
 
 
