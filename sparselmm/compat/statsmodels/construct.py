@@ -114,7 +114,7 @@ def formula_arguments(
     arguments = {"endog": y, "exog": fixed.values, "groups": labels}
     arguments |= {"exog_re": re_matrix, "exog_vc": spec}
     described = ModelData(
-        endog=pd.Series(y, frame.index, name=left),
+        endog=pd.Series(y, frame.index, name=left, copy=False),
         exog=pd.DataFrame(fixed.values, frame.index, fixed.names, copy=False),
         ynames=left,
         xnames=list(fixed.names),

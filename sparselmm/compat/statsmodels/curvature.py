@@ -1,6 +1,7 @@
-"""Hessian of the log-likelihood in (fe_params, cov_re, vcomp): central differences of the exact score.
+"""Hessian of the log-likelihood in (fe_params, cov_re, vcomp).
 
-The steps are relative, cov_re -> L (I + t S) L' for symmetric S and vcomp -> (1 + t) vcomp, so that they stay
+With one factor it is exact (`one_factor`), otherwise it is made of central differences of the exact score. Either
+way the directions are relative, cov_re -> L (I + t S) L' for symmetric S and vcomp -> (1 + t) vcomp, so that they stay
 inside the cone and suit every scale; the chain rule brings them back to the elements of cov_re. The block of the
 fixed effects is exact:
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from sparselmm._types import Array
 from sparselmm.compat.statsmodels.engine import Engine, Point, at_params, gradient
+from sparselmm.compat.statsmodels.one_factor import has_one_factor, second_derivatives
 from sparselmm.compat.statsmodels.params import MixedLMParams, lower_root
 
 STEP = 2e-4
@@ -25,9 +27,18 @@ SINGULAR = 1e-4  # pivot of T, relative to what one level shows, of a singular t
 
 @dataclass(frozen=True, slots=True)
 class _Direction:
-    """A way to move the covariance parameters: its effect on the packed vector, and a step along it."""
+    """A way to move the covariance parameters.
+
+    Attributes
+    ----------
+    packed, cov_re, vcomp : ndarray
+        Its effect on the packed vector, and on its parts.
+    relative : ndarray, shape (s_j, s_j)
+        The symmetric matrix S of its factor.
+    """
 
     packed: Array
+    relative: Array
     cov_re: Array
     vcomp: Array
 
@@ -48,17 +59,21 @@ def hessian(
         point = at_params(engine, params, reml=reml, profile_fe=False)
     H[:k_fe, :k_fe] = _fixed_block(point)
     regular_re, regular_vc = regular_terms(engine, params)
-    moves = _directions(params, regular_re, regular_vc)
+    moves = _directions(engine, params, regular_re, regular_vc)
     rows = np.concatenate([np.full(k_re2, regular_re), regular_vc]).astype(bool)
     chosen = k_fe + np.flatnonzero(rows)
     if moves:
-        slopes = np.column_stack([_slope(engine, params, move, reml) for move in moves])
         D = np.column_stack([move.packed for move in moves])[rows]
-        block = np.linalg.solve(D.T, slopes.T).T
-        own = block[chosen]
+        if has_one_factor(point):
+            own, cross = second_derivatives(point, [move.relative for move in moves])
+            own = np.linalg.solve(D.T, np.linalg.solve(D.T, own).T)
+        else:
+            slopes = np.column_stack([_slope(engine, params, move, reml) for move in moves])
+            cross = slopes[:k_fe]
+            own = np.linalg.solve(D.T, slopes[chosen].T)
+        cross = np.linalg.solve(D.T, cross.T)
         H[np.ix_(chosen, chosen)] = 0.5 * (own + own.T)
-        H[:k_fe, chosen] = block[:k_fe]
-        H[chosen, :k_fe] = block[:k_fe].T
+        H[:k_fe, chosen], H[chosen, :k_fe] = cross.T, cross
     return H, not rows.all()
 
 
@@ -103,21 +118,29 @@ def _fixed_block(point: Point) -> Array:
     return block
 
 
-def _directions(params: MixedLMParams, re: bool, vc: Array) -> list[_Direction]:
+def _directions(engine: Engine, params: MixedLMParams, re: bool, vc: Array) -> list[_Direction]:
     moves = []
+    shapes = engine.prepared.gram.shapes
     lower = np.tril_indices(params.k_re)
     still = np.zeros_like(np.asarray(params.cov_re, dtype=float))
     L = lower_root(np.asarray(params.cov_re, dtype=float))
-    for a, b in zip(*lower, strict=True) if re else ():
+    home = engine.layout.re
+    for a, b in zip(*lower, strict=True) if re and home is not None else ():
         S = np.zeros_like(still)
         S[a, b] = S[b, a] = 1.0
         moved = L @ S @ L.T
+        relative = np.zeros((shapes[home.factor][1],) * 2)
+        relative[home.columns, home.columns] = S
         packed = np.concatenate([moved[lower], np.zeros(params.k_vc)])
-        moves.append(_Direction(packed, moved, np.zeros(params.k_vc)))
+        moves.append(_Direction(packed, relative, moved, np.zeros(params.k_vc)))
     for k in np.flatnonzero(vc):
+        place = engine.layout.vc[k]
+        relative = np.zeros((shapes[place.factor][1],) * 2)
+        relative[place.columns, place.columns] = np.eye(place.columns.stop - place.columns.start)
         change = np.zeros(params.k_vc)
         change[k] = params.vcomp[k]
-        moves.append(_Direction(np.concatenate([still[lower], change]), still, change))
+        packed = np.concatenate([still[lower], change])
+        moves.append(_Direction(packed, relative, still, change))
     return moves
 
 
