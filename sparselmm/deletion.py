@@ -6,7 +6,8 @@ in `sparselmm.joint`, and e the conditional residuals,
     beta - beta_(I) = M^-1 R_I'W_I d,      d = (I - H_II)^-1 e_I,      H_II = W^1/2 K_I C^-1 K_I' W^1/2 (leverages)
 
 so that a group of n_I rows costs n_I solves and a system of order n_I; no solves where it lies within one level of
-the leading factor, as S^-1 is then read where one score needs it. Where the groups share no random effect
+the leading factor, as S^-1 is then read where one score needs it. A few large groups are left out of the
+cross-products instead, one factorisation each at the same theta. Where the groups share no random effect
 (they are the connected components of the design) M is a sum over groups, and sums of p x p matrices are enough:
 
     beta - beta_(g) = (M - M_g)^-1 sum_{i in g} w_i r_i (y_i - x_i'beta),     M_g = sum_{i in g} w_i x_i r_i'
@@ -18,22 +19,29 @@ References: Haslett & Dillane (2004), JRSS B 66, 131-143; Christensen, Pearson &
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sparselmm._types import Array
+from sparselmm._types import Array, Design
+from sparselmm.criterion import solve_at
 from sparselmm.errors import InferenceError
 from sparselmm.fit import Fit
+from sparselmm.gram import Gram
 from sparselmm.joint import DesignRows, JointRows, data_rows, design_rows, threads
 from sparselmm.kernels.crosstab import counting_sort, level_sums
 from sparselmm.linalg import solve_lower, solve_lower_transposed
 from sparselmm.rows import fixed_part, scaled_residuals
 from sparselmm.systems.blocks import component_labels
+from sparselmm.systems.choose import choose
 from sparselmm.systems.forms import BLOCK_BYTES, level_forms, partner_rows
 from sparselmm.threads import limited_threads
 
 MOST_FLOPS = 2e13  # some minutes
+ROW_COST, GROUP_COST = (
+    1e3,
+    1e7,
+)  # operations that take as long as a row, and as a group, of products
 DEFICIENT = 1e-9  # share of X'WX in its weakest direction that must be left
 
 
@@ -95,9 +103,65 @@ def delete_groups(fit: Fit, codes: Array, n_groups: int) -> Deleted:
     if is_components(fit, codes, n_groups):
         change = _by_sums(fit, codes, n_groups, regular)
     else:
-        change = _by_rows(fit, codes, n_groups, regular)
+        counts = np.bincount(codes, minlength=n_groups).astype(float)
+        by_rows, by_products = _row_cost(fit, codes, counts), _product_cost(fit, n_groups)
+        _check_cost(counts, min(by_rows, by_products))
+        few = by_products < by_rows
+        change = (_by_products if few else _by_rows)(fit, codes, n_groups, regular)
     change[~regular] = np.nan
     return Deleted(change)
+
+
+def _row_cost(fit: Fit, codes: Array, counts: Array) -> float:
+    """Operations of `_by_rows`."""
+    lead = fit.prepared.system.leading
+    if _reads(fit, codes, len(counts)):
+        return float(20.0 * (counts**2).sum() + (counts**3).sum() / 3.0)
+    solves = 2.0 * fit.n * lead.n_S**2 if fit.prepared.choice.name == "crossed" else 0.0
+    return float(2.0 * lead.n_S * (counts**2).sum() + (counts**3).sum() / 3.0 + solves)
+
+
+def _product_cost(fit: Fit, n_groups: int) -> float:
+    """Operations of `_by_products`."""
+    return n_groups * (fit.prepared.choice.cost.flops + ROW_COST * fit.n + GROUP_COST)
+
+
+def _check_cost(counts: Array, flops: float) -> None:
+    """Refuse what would take long."""
+    if flops > MOST_FLOPS:
+        raise InferenceError(
+            f"Deleting {len(counts):,} groups of up to {int(counts.max()):,} rows that share random effects "
+            f"would take about {flops:.0e} operations; expected at most {MOST_FLOPS:.0e}. Delete rows "
+            "(by=None), or group by the factor with most levels, or by one whose levels share nothing."
+        )
+
+
+def _by_products(fit: Fit, codes: Array, n_groups: int, regular: Array) -> Array:
+    """The estimates at theta from the cross-products of the other rows: for few, large groups."""
+    design, gram = fit.design, fit.gram
+    change = np.zeros((n_groups, fit.p))
+    with limited_threads(threads(fit, fit.n)):
+        for group in np.flatnonzero(regular):
+            keep = np.flatnonzero(codes != group)
+            left = Gram.from_design(design_of(design, keep), fit.spec.terms, gram.basis)
+            system = choose(left, fit.prepared.choice.name).system
+            at = solve_at(left, system, fit.solution.T, reml=fit.reml)
+            change[group] = fit.solution.beta - at.beta
+    return change
+
+
+def design_of(design: Design, rows: Array) -> Design:
+    """Some rows of a design, with all levels."""
+    factors = tuple(
+        replace(f, codes=f.codes[rows], Q=np.ascontiguousarray(f.Q[rows])) for f in design.factors
+    )
+    return Design(
+        design.y[rows],
+        np.ascontiguousarray(design.X[rows]),
+        factors,
+        None if design.weights is None else design.weights[rows],
+        None if design.offset is None else design.offset[rows],
+    )
 
 
 def _leaves_rank(fit: Fit, codes: Array, n_groups: int) -> Array:
@@ -157,11 +221,8 @@ def _forms(
     Groups inside levels of the leading factor read S^-1; others are solved for.
     """
     factored = fit.factored()
-    n_S = factored.leading.n_S
-    if n_S and _within(codes, rows.z.codes[factored.leading.index], len(counts)):
-        _check_cost(counts, 0)
+    if _reads(fit, codes, len(counts)):
         return level_forms(factored, rows.z).among, 0
-    _check_cost(counts, n_S, dense=fit.prepared.choice.name == "crossed")
 
     def solved(which: Array) -> Array:
         pieces = partner_rows(factored, rows.z.take(which.ravel()))
@@ -169,11 +230,15 @@ def _forms(
         same = levels[:, :, None] == levels[:, None, :]
         return t @ x.transpose(0, 2, 1) + np.where(same, W @ W.transpose(0, 2, 1), 0.0)
 
-    return solved, 2 * n_S
+    return solved, 2 * factored.leading.n_S
 
 
-def _within(codes: Array, levels: Array, n_groups: int) -> bool:
-    """Whether every group of rows lies within one level."""
+def _reads(fit: Fit, codes: Array, n_groups: int) -> bool:
+    """Whether every group of rows lies within one level of the leading factor."""
+    lead = fit.prepared.system.leading
+    if not lead.n_S:
+        return False
+    levels = fit.design.factors[lead.index].codes
     level = np.zeros(n_groups, levels.dtype)
     level[codes] = levels
     return bool((level[codes] == levels).all())
@@ -215,16 +280,3 @@ def _batches(by_size: Array, counts: Array, width: int) -> Iterator[Array]:
         length = max(1, int(np.searchsorted(nbytes, BLOCK_BYTES)))
         yield by_size[at : at + length]
         at += length
-
-
-def _check_cost(counts: Array, n_S: int, *, dense: bool = False) -> None:
-    """Refuse what would take long."""
-    size = counts.astype(float)
-    flops = 2.0 * (n_S + 10.0) * (size**2).sum() + (size**3).sum() / 3.0
-    flops += 2.0 * size.sum() * n_S**2 if dense else 0.0
-    if flops > MOST_FLOPS:
-        raise InferenceError(
-            f"Deleting {len(counts):,} groups of up to {int(counts.max()):,} rows that share random effects "
-            f"would take about {flops:.0e} operations; expected at most {MOST_FLOPS:.0e}. Delete rows "
-            "(by=None), or group by the factor with most levels, or by one whose levels share nothing."
-        )

@@ -22,7 +22,7 @@ from sparselmm.fit import Fit
 from sparselmm.joint import data_rows
 from sparselmm.rows import fixed_part, row_index, scaled_residuals
 
-By = str | Sequence[Any] | None
+By = str | Sequence[Any] | Array | None
 Kind = Literal["conditional", "marginal", "pearson", "standardised", "deletion"]
 Effects = Literal["fixed", "all"]
 
@@ -232,7 +232,7 @@ def _check_fixed(fit: Fit) -> None:
         )
 
 
-def _groups(fit: Fit, by: str | Sequence[Any]) -> tuple[Array, pd.Index]:
+def _groups(fit: Fit, by: str | Sequence[Any] | Array) -> tuple[Array, pd.Index]:
     """Codes of the groups, shape (n,), and their labels."""
     if isinstance(by, str):
         if by not in fit.spec.factor_names:

@@ -184,9 +184,23 @@ def test_levels_of_the_leading_factor_are_read_not_solved_for(rng, path, formula
     if path == "sparse":
         pytest.importorskip("sksparse")
     fit = slm.lmm(formula, crossed_frame(rng), weights="w", path=path)
+    monkeypatch.setattr(deletion, "_product_cost", lambda *_: np.inf)
     read = fit.dfbeta(by="a")
-    monkeypatch.setattr(deletion, "_within", lambda *_: False)
+    monkeypatch.setattr(deletion, "_reads", lambda *_: False)
     np.testing.assert_allclose(fit.dfbeta(by="a"), read, rtol=1e-8)
+
+
+@quiet
+def test_few_large_groups_leave_by_their_cross_products(rng, monkeypatch):
+    from sparselmm import deletion
+
+    fit = slm.lmm("y ~ x + (x | b) + (1 | a)", crossed_frame(rng), weights="w")
+    labels = np.arange(240) % 3
+    ways = []
+    for cost in (0.0, np.inf):
+        monkeypatch.setattr(deletion, "_product_cost", lambda *_, cost=cost: cost)
+        ways.append(fit.dfbeta(by=labels))
+    np.testing.assert_allclose(*ways, rtol=1e-7)
 
 
 def test_components_and_systems_agree(sleepstudy, monkeypatch):
