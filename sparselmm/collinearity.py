@@ -46,7 +46,7 @@ def vif(fit: Fit) -> pd.DataFrame:
     Notes
     -----
     GVIF = |R_11| |R_22| / |R| of the correlation matrix R of the estimates, intercept left out
-    (Fox & Monette 1992, Journal of the American Statistical Association 87, 178-183, eq. 10).
+    (Fox & Monette 1992, Journal of the American Statistical Association 87, 178-183).
 
     Examples
     --------

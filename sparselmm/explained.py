@@ -2,8 +2,8 @@
 
     var_fixed = Var(x_i'beta)        var_random = mean over rows of z_i'Sigma z_i        var_residual = sigma2
 
-The mean over rows is Johnson's extension to random slopes (2014, Methods in Ecology and Evolution 5, 944-946, eq. 10)
-of Nakagawa & Schielzeth (2013, Methods in Ecology and Evolution 4, 133-142, eqs. 26 and 27).
+The mean over rows is Johnson's extension to random slopes (2014, Methods in Ecology and Evolution 5, 944-946)
+of Nakagawa & Schielzeth (2013, Methods in Ecology and Evolution 4, 133-142).
 """
 
 from __future__ import annotations
