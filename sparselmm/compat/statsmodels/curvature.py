@@ -18,6 +18,7 @@ import numpy as np
 
 from sparselmm._types import Array
 from sparselmm.compat.statsmodels.engine import Engine, Point, at_params, gradient
+from sparselmm.compat.statsmodels.mapping import Place
 from sparselmm.compat.statsmodels.one_factor import has_one_factor, second_derivatives
 from sparselmm.compat.statsmodels.params import MixedLMParams, lower_root
 
@@ -119,29 +120,42 @@ def _fixed_block(point: Point) -> Array:
 
 
 def _directions(engine: Engine, params: MixedLMParams, re: bool, vc: Array) -> list[_Direction]:
-    moves = []
-    shapes = engine.prepared.gram.shapes
-    lower = np.tril_indices(params.k_re)
-    still = np.zeros_like(np.asarray(params.cov_re, dtype=float))
-    L = lower_root(np.asarray(params.cov_re, dtype=float))
-    home = engine.layout.re
-    for a, b in zip(*lower, strict=True) if re and home is not None else ():
-        S = np.zeros_like(still)
-        S[a, b] = S[b, a] = 1.0
-        moved = L @ S @ L.T
-        relative = np.zeros((shapes[home.factor][1],) * 2)
-        relative[home.columns, home.columns] = S
-        packed = np.concatenate([moved[lower], np.zeros(params.k_vc)])
-        moves.append(_Direction(packed, relative, moved, np.zeros(params.k_vc)))
+    """Symmetric directions of cov_re, then the components, regular terms only."""
+    moves = _re_directions(engine, params) if re else []
     for k in np.flatnonzero(vc):
         place = engine.layout.vc[k]
-        relative = np.zeros((shapes[place.factor][1],) * 2)
-        relative[place.columns, place.columns] = np.eye(place.columns.stop - place.columns.start)
+        S = np.eye(place.columns.stop - place.columns.start)
         change = np.zeros(params.k_vc)
         change[k] = params.vcomp[k]
-        packed = np.concatenate([still[lower], change])
-        moves.append(_Direction(packed, relative, still, change))
+        packed = np.concatenate([np.zeros(params.k_re2), change])
+        still = np.zeros((params.k_re, params.k_re))
+        moves.append(_Direction(packed, _padded(engine, place, S), still, change))
     return moves
+
+
+def _re_directions(engine: Engine, params: MixedLMParams) -> list[_Direction]:
+    place = engine.layout.re
+    if place is None:
+        return []
+    moves = []
+    lower = np.tril_indices(params.k_re)
+    L = lower_root(np.asarray(params.cov_re, dtype=float))
+    for a, b in zip(*lower, strict=True):
+        S = np.zeros_like(L)
+        S[a, b] = S[b, a] = 1.0
+        moved = L @ S @ L.T
+        still = np.zeros(params.k_vc)
+        packed = np.concatenate([moved[lower], still])
+        moves.append(_Direction(packed, _padded(engine, place, S), moved, still))
+    return moves
+
+
+def _padded(engine: Engine, place: Place, S: Array) -> Array:
+    """S among all columns of its factor."""
+    size = engine.prepared.gram.shapes[place.factor][1]
+    out = np.zeros((size, size))
+    out[place.columns, place.columns] = S
+    return out
 
 
 def _slope(engine: Engine, params: MixedLMParams, move: _Direction, reml: bool) -> Array:
