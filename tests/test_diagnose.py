@@ -55,6 +55,9 @@ def test_principal_components(slopes):
     loadings = pca[["Intercept", "Days"]].to_numpy()
     np.testing.assert_allclose(loadings @ loadings.T, np.eye(2), atol=1e-12)
     np.testing.assert_allclose(pca["cumulative"].iloc[-1], 1.0)
+    # lme4 1.1-31: rePCA(lmer(Reaction ~ Days + (Days | Subject), sleepstudy))
+    np.testing.assert_allclose(pca["sd"] / slopes.sigma, [0.9668680, 0.2308798], rtol=1e-4)
+    np.testing.assert_allclose(loadings[0], [0.99986158, 0.01663769], rtol=1e-3)
 
 
 def test_vif_of_single_columns_is_the_classical_one():
@@ -75,6 +78,8 @@ def test_gvif_of_factors():
     fit = slm.lmm("angle ~ recipe * temp + (1 | recipe:replicate)", cake)
     vif = fit.vif()
     assert vif["df"].tolist() == [2, 1, 2]
+    # car 3.1: vif(lmer(angle ~ recipe * temp + (1 | recipe:replicate), cake))
+    np.testing.assert_allclose(vif["gvif"], [133.4136, 3.0000, 156.5145], rtol=1e-6)
     balanced = slm.lmm("angle ~ recipe + temp + (1 | recipe:replicate)", cake).vif()
     np.testing.assert_allclose(balanced["gvif"], 1.0, rtol=1e-8)
     with pytest.raises(slm.InferenceError, match="Found 1 term besides the intercept"):

@@ -224,6 +224,9 @@ def test_lme4_cooks_distance_and_residuals(sleepstudy):
     h, e = fit.hatvalues(), fit.resid
     expected = (e / (1 - h)) ** 2 * h / (fit.scale * 2)
     np.testing.assert_allclose(fit.cooks_distance(), expected, rtol=1e-10)
+    # lme4 1.1-31: cooks.distance(lmer(Reaction ~ Days + (Days | Subject), sleepstudy))
+    r = [0.004963132515, 0.040206201856, 0.226099184758, 0.007313246991]
+    np.testing.assert_allclose(fit.cooks_distance().iloc[:4], r, rtol=2e-5)
     np.testing.assert_allclose(
         fit.residuals("standardised"), e / (fit.sigma * np.sqrt(1 - h)), rtol=1e-10
     )
