@@ -268,3 +268,11 @@ def test_packing_of_parameters():
     assert_allclose(L @ L.T, [[1, 1], [1, 1]], atol=1e-15)
     with pytest.raises(ValueError, match="eigenvalue -1"), warnings.catch_warnings():
         MixedLMParams.from_components(cov_re=[[0.0, 1], [1, 0]]).get_packed(use_sqrt=True)
+
+
+def test_columns_with_spaces_in_their_names(sleepstudy):
+    data = sleepstudy.rename(columns={"Days": "days awake"}).astype({"days awake": float})
+    data.loc[5, "days awake"] = np.nan
+    fit = mixedlm("Reaction ~ Q('days awake')", data, groups="Subject", missing="drop").fit()
+    assert fit.nobs == 179
+    assert fit.model.data.env == {}

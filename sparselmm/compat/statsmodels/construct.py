@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,14 +91,17 @@ def formula_arguments(
     env: Mapping[str, Any],
 ) -> tuple[dict[str, Any], ModelData]:
     """Arguments of `MixedLM` and the names to go with them."""
-    for text in (formula, re_formula or "", *(vc_formula or {}).values()):
+    texts = [str(formula), re_formula or "", *(vc_formula or {}).values()]
+    for text in texts:
         formulas.refuse_bars(text)
+    words = set(re.findall(r"\w+", " ".join(texts)))
+    env = {name: value for name, value in env.items() if name in words}
     frame = open_data(data)
     group_name, labels = _group_labels(groups, frame)
     rows = choose_subset(subset, frame)
     if rows is not None:
         frame, labels = frame.iloc[rows], labels[rows]
-    used = _used_columns(frame, formula, re_formula, *(vc_formula or {}).values())
+    used = _used_columns(frame, words, texts)
     rows = complete_rows({**{str(c): frame[c] for c in used}, "groups": labels}, missing)
     if rows is not None:
         frame, labels = frame.iloc[rows], labels[rows]
@@ -160,12 +163,8 @@ def _random_part(
     return found.values, [name.replace("Intercept", group_name) for name in found.names]
 
 
-def _used_columns(frame: pd.DataFrame, *texts: str | None) -> list[str]:
+def _used_columns(frame: pd.DataFrame, words: set[str], texts: Sequence[str]) -> list[str]:
     """Columns that the formulas mention, in the order of the frame."""
-    words = set()
-    for text in texts:
-        if text:
-            words.update(re.findall(r"\w+", text))
-            words.update(re.findall(r"Q\(\s*[\"'](.*?)[\"']\s*\)", text))
-            words.update(re.findall(r"`(.*?)`", text))
-    return [name for name in frame.columns if name in words]
+    quoted = re.findall(r"`(.*?)`|Q\(\s*[\"'](.*?)[\"']\s*\)", " ".join(texts))
+    mentioned = words.union(*quoted) if quoted else words
+    return [name for name in frame.columns if name in mentioned]
