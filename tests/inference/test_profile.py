@@ -17,8 +17,10 @@ import sparselmm as slm
 from sparselmm.errors import ConvergenceWarning, InferenceError
 from sparselmm.fit import fit as refit
 from sparselmm.inference.profile import profile, profile_intervals
-from sparselmm.inference.profile.find import fixed_targets, variance_targets
+from sparselmm.inference.profile.api import make_context
+from sparselmm.inference.profile.find import find_targets, fixed_targets, variance_targets
 from sparselmm.inference.profile.surface import make_surface, point_at, slice_at
+from sparselmm.inference.profile.trace import trace
 from sparselmm.options import Options
 from sparselmm.varcorr import parameter_names
 from tests.values import case_id, cases, frame
@@ -210,6 +212,16 @@ def test_executors_and_pickle_give_the_same(sleepstudy):
     again = profile(pickle.loads(pickle.dumps(fit)))
     pd.testing.assert_frame_equal(alone.frame, again.frame)
     pd.testing.assert_frame_equal(pickle.loads(pickle.dumps(alone)).frame, alone.frame)
+
+
+def test_contexts_travel_without_factorisations(sleepstudy):
+    fit = slm.lmm("Reaction ~ Days + (Days | Subject)", sleepstudy, reml=False).fit
+    context = make_context(fit, (1.96,), 1.96)
+    again = pickle.loads(pickle.dumps(context))
+    assert again.start.slice.solution.factored is None
+    for target in find_targets(fit, ["Days", "sigma"], None):
+        first, second = trace(context, target), trace(again, target)
+        assert first.up.ends == pytest.approx(second.up.ends, rel=1e-12)
 
 
 def test_lower_deviance_corrects_the_fit(sleepstudy):

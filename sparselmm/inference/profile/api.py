@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -190,11 +191,10 @@ def _check_fit(fit: Fit) -> None:
 def _trace_all(
     context: Context, targets: list[Target], executor: Executor | None, progress: bool
 ) -> list[Curve]:
-    run = partial(_trace_or_point, context)
     if executor is None:
-        results: Iterable = map(run, targets)
-    else:
-        results = executor.map(run, targets)
+        results: Iterable = map(partial(_trace_or_point, context), targets)
+    else:  # parameters side by side, each on one thread
+        results = executor.map(partial(_trace_or_point, replace(context, threads=1)), targets)
     with limited_threads(context.threads):
         return [
             make_curve(target, _unwrap(result))

@@ -189,6 +189,8 @@ def point_at(
     surface: Surface, cut: Slice, tau: float | None, held: Held | None = None, c: float = 0.0
 ) -> Point:
     """Value and derivatives; with the best tau when it is None."""
+    if cut.solution.factored is None:
+        cut = slice_at(surface, cut.theta)
     gram, model, sol = surface.gram, surface.model, cut.solution
     r2, u, pull, stiffness = sol.r2, sol.u, np.nan, None
     if held is not None:
@@ -232,6 +234,12 @@ def point_at(
         both = np.append((N.T @ lost) @ to_theta * (2.0 / (sigma2 * spread)), -pull / sigma2)
         stiffness = (2.0 / (sigma2 * spread), both)
     return Point(cut, tau, float(value), g, H, F.diagonal(), pull / sigma2, stiffness)
+
+
+def slim(at: Point) -> Point:
+    """A point without its factorisation, which is large, and made anew where it is needed."""
+    solution = replace(at.slice.solution, factored=None)
+    return replace(at, slice=replace(at.slice, solution=solution))
 
 
 def learn_correction(surface: Surface, at: Point, step: float = 2e-3) -> Array:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from sparselmm._types import Array
 from sparselmm.fit import Fit
 from sparselmm.inference.profile.hold import Anchor, Memory, hold
-from sparselmm.inference.profile.surface import Point, Surface, point_at
+from sparselmm.inference.profile.surface import Point, Surface, point_at, slim
 from sparselmm.inference.profile.targets import (
     FARTHEST,
     Correlation,
@@ -24,6 +25,7 @@ from sparselmm.linalg import spectrum
 from sparselmm.optimise import FLOOR
 from sparselmm.threads import limited_threads
 
+LARGE = 2e7  # bytes of a factorisation that a node should not keep
 ZERO = 1e-4  # of what the data can just show: a standard deviation that is called zero
 
 
@@ -55,6 +57,10 @@ class Context:
     cutoffs: tuple[float, ...]
     reach: float
     threads: int
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the factorisation."""
+        return {**self.__dict__, "start": slim(self.start)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,7 @@ def _trace_side(
     walk = Walk(
         context.surface, target, sign, context.best, memory,
         _bound_deviance(context, target, sign),
+        context.fit.prepared.choice.cost.nbytes > LARGE,
     )  # fmt: skip
     return walk_side(walk, origin, start, context.cutoffs, context.reach, first)
 

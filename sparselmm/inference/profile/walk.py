@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from sparselmm.inference.profile.hold import Anchor, Memory, hold
-from sparselmm.inference.profile.surface import Point, Surface
+from sparselmm.inference.profile.surface import Point, Surface, slim
 from sparselmm.inference.profile.targets import Correlation, Target
 
 NEAR_BOUND = {
@@ -94,6 +94,8 @@ class Walk:
     memory : Memory
     bound : callable
         Deviance at the bound on this side, from a point near it; None where there is no bound.
+    large : bool
+        Whether nodes should forget their factorisations.
     """
 
     surface: Surface
@@ -102,6 +104,7 @@ class Walk:
     best: float
     memory: Memory
     bound: Callable[[Point], float] | None
+    large: bool
 
     def node(self, anchor: Anchor) -> Node:
         """zeta and its slope at a held point."""
@@ -109,7 +112,8 @@ class Walk:
         if rise < -self.tolerance():
             raise LowerDeviance(anchor.point)
         zeta = self.sign * np.sqrt(max(rise, 1e-300))
-        return Node(anchor.phi, zeta, anchor.slope / (2.0 * zeta), anchor.deviance, anchor)
+        kept = replace(anchor, point=slim(anchor.point)) if self.large else anchor
+        return Node(anchor.phi, zeta, anchor.slope / (2.0 * zeta), anchor.deviance, kept)
 
     def tolerance(self) -> float:
         """A fall of the deviance that is no rounding error."""
