@@ -145,7 +145,7 @@ class Optimum:
 
 def make_scale(problem: Problem) -> Scale:
     """Floors and noise variances of a problem."""
-    information = [np.maximum(own, 1e-300) for own in level_information(problem.gram)]
+    information = level_information(problem.gram)
     for part in problem.model.parts:
         if part.template.name == "scalar":  # the columns tell about one variance together
             information[part.factor][part.columns] = information[part.factor][part.columns].mean()

@@ -20,8 +20,9 @@ SMALLEST_SHARE = (
 
 
 def level_information(gram: Gram) -> list[Array]:
-    """Mean of the diagonal of Z_l'WZ_l over levels, shape (s_j,), one per factor."""
-    return [np.einsum("laa->a", block) / len(block) for block in gram.ZtZ]
+    """Mean of the diagonal of Z_l'WZ_l over levels, shape (s_j,), one per factor; one for a column of zeros."""
+    means = [np.einsum("laa->a", block) / len(block) for block in gram.ZtZ]
+    return [np.where(own > 0.0, own, 1.0) for own in means]
 
 
 def moment_start(gram: Gram, model: CovarianceModel) -> Array:
@@ -35,7 +36,7 @@ def moment_start(gram: Gram, model: CovarianceModel) -> Array:
     shares = _component_variances(gram)
     T, at = [], 0
     for s, own in zip(model.sizes, information, strict=True):
-        floor = SMALLEST_SHARE / np.maximum(own, np.finfo(float).tiny)
+        floor = SMALLEST_SHARE / own
         T.append(np.diag(np.sqrt(np.maximum(shares[at : at + s], floor))))
         at += s
     return model.theta(T)
@@ -55,7 +56,8 @@ def _component_variances(gram: Gram) -> Array:
             equations[r, c] = _trace(gram, first, second, weight)
     equations[m] = [*(diagonals[c].sum() for c in columns), gram.n]
     sums[m] = gram.XytXy[-1, -1]
-    solution = _non_negative(equations / equations[:, m:], sums / equations[:, m])
+    counts = np.maximum(equations[:, m], 1.0)  # none for a column of zeros
+    solution = _non_negative(equations / counts[:, None], sums / counts)
     return solution[:m] / max(solution[m], 1e-3 * sums[m] / gram.n, np.finfo(float).tiny)
 
 

@@ -93,15 +93,16 @@ def make_case(
     p: int = 2,
     weighted: bool = False,
     scale: float = 0.7,
+    theta: Array | None = None,
 ) -> Case:
-    """A response drawn from the model with a random regular T."""
+    """A response drawn from the model, with a random regular T unless theta is given."""
     n = len(factors[0].codes)
     terms = one_term_each(factors) if terms is None else terms
     X = np.column_stack([np.ones(n), rng.normal(size=(n, max(p - 1, 0)))])[:, :p]
     weights = rng.uniform(0.3, 3.0, n) if weighted else None
     offset = rng.normal(size=n) if weighted else None
     case = Case(Design(np.zeros(n), X, tuple(factors), weights, offset), terms)
-    T = random_T(rng, case.model, scale)
+    T = random_T(rng, case.model, scale) if theta is None else case.model.factors(theta)
     y = X @ rng.normal(size=p) + rng.normal(size=n) / (1.0 if weights is None else np.sqrt(weights))
     for f, z, t in zip(factors, case.Z, T, strict=True):
         y = y + z @ (rng.normal(size=(f.n_levels, len(t))) @ t.T).ravel()
