@@ -25,7 +25,11 @@ PROBLEMS = {
     "20,000 rows, 2,000 groups, random slope": (20_000, (2_000,), True),
     "500,000 rows, 125,000 groups, random intercept": (500_000, (125_000,), False),
     "10,000 rows, 500 x 300 levels crossed in one group": (10_000, (500, 300), False),
-    "1,000,000 rows, 50,000 x 5,000 levels crossed in one group": (1_000_000, (50_000, 5_000), False),
+    "1,000,000 rows, 50,000 x 5,000 levels crossed in one group": (
+        1_000_000,
+        (50_000, 5_000),
+        False,
+    ),
 }
 CAPABLE = {
     "sparselmm": set(PROBLEMS),
@@ -91,7 +95,9 @@ def measure(python: str, package: str, name: str) -> dict | None:
     command = [python, str(Path(__file__).resolve()), "--worker", package, name]
     run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment())
     if run.returncode:
-        print(f"    {package}: {(run.stderr.strip().splitlines() or ['failed'])[-1]}", file=sys.stderr)
+        print(
+            f"    {package}: {(run.stderr.strip().splitlines() or ['failed'])[-1]}", file=sys.stderr
+        )
         return None
     return json.loads(run.stdout.splitlines()[-1])
 
@@ -107,14 +113,20 @@ def main() -> None:
     """Print a table of seconds and ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--statsmodels", default=sys.executable, help="interpreter with statsmodels")
+    parser.add_argument(
+        "--statsmodels", default=sys.executable, help="interpreter with statsmodels"
+    )
     parser.add_argument("--rs", default=sys.executable, help="interpreter with mixedlm-rs")
     parser.add_argument("--slow", action="store_true")
     chosen = parser.parse_args()
     if chosen.worker:
         work(*chosen.worker)
         return
-    pythons = {"sparselmm": sys.executable, "statsmodels": chosen.statsmodels, "mixedlm_rs": chosen.rs}
+    pythons = {
+        "sparselmm": sys.executable,
+        "statsmodels": chosen.statsmodels,
+        "mixedlm_rs": chosen.rs,
+    }
     print("| problem | package | seconds | ratio | log-likelihood |\n|---|---|--:|--:|--:|")
     for name in PROBLEMS:
         base = None

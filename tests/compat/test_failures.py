@@ -244,6 +244,8 @@ def test_messages_for_wrong_input(sleepstudy):
         mixedlm("Reaction ~ Days", sleepstudy.assign(Reaction=1.0), groups="Subject").fit()
     with pytest.raises(FormulaError, match="expected a response and predictors"):
         mixedlm("Days", sleepstudy, groups="Subject")
+    with pytest.raises(FormulaError, match="re_formula `0` has no column"):
+        mixedlm("Reaction ~ Days", sleepstudy, groups="Subject", re_formula="0")
     with pytest.raises(ValueError, match="argument weights not permitted"):
         MixedLM([1.0, 2], [[1.0], [1]], [0, 1], weights=[1, 1])
     with pytest.raises(DataError, match="groups has 1 rows; expected 2 as endog"):

@@ -16,7 +16,7 @@ from sparselmm.compat.statsmodels.components import CodedSpec
 from sparselmm.compat.statsmodels.data import ModelData, complete_rows, covariance_names
 from sparselmm.compat.statsmodels.groups import code_groups, group_values
 from sparselmm.compat.statsmodels.vc_formula import formula_components
-from sparselmm.errors import DataError
+from sparselmm.errors import DataError, FormulaError
 
 
 def caller_variables(eval_env: Any, depth: int) -> Mapping[str, Any]:
@@ -160,6 +160,11 @@ def _random_part(
     if re_formula is None:
         return (np.ones((len(frame), 1)), [group_name]) if default else (None, [])
     found = formulas.matrix(re_formula, frame, env)
+    if not found.names:
+        raise FormulaError(
+            f"re_formula `{re_formula}` has no column; expected for example '1' or '~x'. Leave it out, and "
+            "give a vc_formula, for a model of variance components alone."
+        )
     return found.values, [name.replace("Intercept", group_name) for name in found.names]
 
 

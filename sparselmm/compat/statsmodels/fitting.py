@@ -227,11 +227,12 @@ def _check_arguments(niter_sa: int, method: Any, fit_kwargs: dict[str, Any]) -> 
 def _report(model: MixedLM, done: Estimate, *, do_cg: bool) -> None:
     if not do_cg:
         return
-    if not done.converged:
-        warn_not_converged(done.outcome)
     dropped = [model.exog_names[i] for i in np.flatnonzero(np.isnan(done.params.fe_params))]
     if dropped:
         warn_dropped(dropped)
+    if not done.converged:
+        warn_not_converged(done.outcome)
+        return
     inside, components = regular_terms(model.engine, done.params)
     singular = [] if inside else ["cov_re"]
     singular += [f"vcomp {model.exog_vc.names[k]}" for k in np.flatnonzero(~components)]
