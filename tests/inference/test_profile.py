@@ -180,12 +180,21 @@ def test_functions_and_icc(sleepstudy):
     np.testing.assert_allclose(found.loc["share"], found.loc["icc"], rtol=1e-6)
 
 
+def test_variances_are_squares():
+    result = slm.lmm("strength ~ 1 + (1 | batch/cask)", slm.load_dataset("pastes"), reml=False)
+    roots = ["sd_Intercept|batch:cask", "sd_Intercept|batch", "sigma"]
+    squares = ["var_Intercept|batch:cask", "var_Intercept|batch", "sigma2"]
+    first, second = result.profile(roots).conf_int(), result.profile(squares).conf_int()
+    np.testing.assert_allclose(first.to_numpy() ** 2, second, rtol=1e-6)
+
+
 def test_icc_of_slopes_averages_over_rows(sleepstudy):
     result = slm.lmm("Reaction ~ Days + (Days | Subject)", sleepstudy, reml=False)
     V = result.fit.sigma2 * result.fit.T[0] @ result.fit.T[0].T
     Q = np.column_stack([np.ones(180), sleepstudy["Days"]])
     explained = np.einsum("ia,ab,ib->i", Q, V, Q).mean()
     curve = result.profile("icc")["icc"]
+    assert curve.estimate == pytest.approx(result.icc().adjusted, rel=1e-6)
     assert curve.estimate == pytest.approx(explained / (explained + result.fit.sigma2), rel=1e-6)
     assert 0.0 < curve.interval(0.95)[0] < curve.estimate < curve.interval(0.95)[1] < 1.0
 

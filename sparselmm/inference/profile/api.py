@@ -49,9 +49,9 @@ def profile(
         A REML fit is refitted by maximum likelihood first: as in lme4 the ML deviance is profiled, and the
         result says so.
     parm : str or sequence of str, optional
-        Names of fixed effects, ``"sigma"``, standard deviations ``"sd_x|g"``, correlations ``"cor_x.z|g"``, or
-        ``"icc"`` (share of the variance, averaged over rows, that the random effects explain). All but the last by
-        default.
+        Names of fixed effects, ``"sigma"``, standard deviations ``"sd_x|g"``, correlations ``"cor_x.z|g"``: all of
+        them by default. Also variances ``"var_x|g"``, ``"sigma2"``, and ``"icc"`` (share of the variance, averaged
+        over rows, that the random effects explain).
     level : float
         Level whose interval ends are solved exactly.
     functions : mapping of str to callable, optional

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -108,6 +108,12 @@ class _Share:
         return explained / (explained + values["sigma"] ** 2)
 
 
+def _squared(target: Target) -> Target:
+    """The variance of a standard deviation: ``var_x|g``, ``sigma2``."""
+    name = "sigma2" if target.name == "sigma" else "var_" + target.name.removeprefix("sd_")
+    return replace(target, name=name, scale="square")
+
+
 def find_targets(
     fit: Fit, parm: str | list[str] | None, functions: Mapping[str, Function] | None
 ) -> list[Target]:
@@ -123,7 +129,8 @@ def find_targets(
         Custom(name=name, function=function, parameters=tuple(variances))
         for name, function in (functions or {}).items()
     ]
-    known = {target.name: target for target in (*variances, *fixed, *own)}
+    squares = [_squared(t) for t in variances if t.scale == "log"]
+    known = {target.name: target for target in (*squares, *variances, *fixed, *own)}
     if parm is None:
         return [*variances, *fixed, *own]
     chosen = []
@@ -133,9 +140,10 @@ def find_targets(
         elif name in known:
             chosen.append(known[name])
         else:
+            names = ", ".join(repr(t.name) for t in (*variances, *fixed, *own))
             raise InferenceError(
-                f"Found no parameter {name!r} to profile; expected some of "
-                f"{', '.join(map(repr, known))}, or 'icc'. For another quantity pass functions={{name: f}}."
+                f"Found no parameter {name!r} to profile; expected some of {names}, a variance, or 'icc'. "
+                "For another quantity pass functions={name: f}."
             )
     if parm is not None and own:
         chosen += [target for target in own if target not in chosen]

@@ -12,9 +12,9 @@ from scipy.special import ndtri
 from sparselmm._types import Array
 from sparselmm.errors import InferenceError
 from sparselmm.fit import Fit
+from sparselmm.inference.profile.nodes import Node, value_between
 from sparselmm.inference.profile.targets import Target
 from sparselmm.inference.profile.trace import Trace
-from sparselmm.inference.profile.walk import Node, value_between
 
 
 @dataclass(frozen=True)

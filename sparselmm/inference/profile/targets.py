@@ -28,7 +28,7 @@ class Target:
     ----------
     name : str
     scale : str
-        ``"identity"``, ``"log"`` or ``"atanh"``.
+        ``"identity"``, ``"log"``, ``"square"`` (log of the root, for variances) or ``"atanh"``.
     bounds : tuple of float
     """
 
@@ -40,18 +40,24 @@ class Target:
         """From the quantity to the scale it is walked on."""
         if self.scale == "log":
             return float(np.log(value))
+        if self.scale == "square":
+            return 0.5 * float(np.log(value))
         return float(np.arctanh(value)) if self.scale == "atanh" else value
 
     def from_scale(self, phi: float) -> float:
         """The quantity."""
         if self.scale == "log":
             return float(np.exp(phi))
+        if self.scale == "square":
+            return float(np.exp(2.0 * phi))
         return float(np.tanh(phi)) if self.scale == "atanh" else phi
 
     def slope(self, value: float) -> float:
         """d phi / d quantity."""
         if self.scale == "log":
             return 1.0 / value
+        if self.scale == "square":
+            return 0.5 / value
         return 1.0 / (1.0 - value * value) if self.scale == "atanh" else 1.0
 
     # what a function of x = (theta, tau) answers; fixed effects are held otherwise

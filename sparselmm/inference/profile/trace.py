@@ -10,6 +10,7 @@ import numpy as np
 from sparselmm._types import Array
 from sparselmm.fit import Fit
 from sparselmm.inference.profile.hold import Anchor, Memory, hold
+from sparselmm.inference.profile.nodes import Node
 from sparselmm.inference.profile.surface import Point, Surface, point_at, slim
 from sparselmm.inference.profile.targets import (
     FARTHEST,
@@ -19,7 +20,7 @@ from sparselmm.inference.profile.targets import (
     StandardDeviation,
     Target,
 )
-from sparselmm.inference.profile.walk import Node, Side, Walk, walk_side
+from sparselmm.inference.profile.walk import Side, Walk, walk_side
 from sparselmm.inference.reduce import linear_deviance, reduce_fit
 from sparselmm.linalg import spectrum
 from sparselmm.optimise import FLOOR
