@@ -1,7 +1,7 @@
 """Points of a profile, and what lies between them.
 
-The slope of zeta is known exactly at every node, so that phi as a function of zeta is a cubic between two nodes. Next to
-a bound, where phi is infinite, zeta is a quadratic in the distance from the bound.
+The slope of zeta is known exactly at every node, so that phi as a function of zeta is a cubic between two nodes. Next
+to a bound, where phi is infinite, zeta is a quadratic in the distance from the bound.
 """
 
 from __future__ import annotations
