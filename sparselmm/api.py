@@ -16,7 +16,7 @@ from sparselmm.options import Options
 from sparselmm.report.describe import describe_prepared
 from sparselmm.report.progress import progress_bar
 from sparselmm.report.render import Summary
-from sparselmm.report.verdict import EXACT, complaints
+from sparselmm.report.verdict import complaints
 from sparselmm.results import Results
 
 
@@ -199,7 +199,6 @@ def _fit(
 ) -> Results:
     """The one way to a fit: checks, bar, optimum, warnings that point at the caller's caller."""
     check_settings(reml, options)
-    check_rows(prepared)
     with progress_bar(progress) as report:
         record = fit(
             prepared,
@@ -247,26 +246,3 @@ def check_start(prepared: Prepared, start: Sequence[float]) -> Array:
             f"triangles of the relative covariance factors of {labels}, column by column."
         )
     return theta
-
-
-def check_rows(prepared: Prepared) -> None:
-    """Refuse models whose fixed effects alone reproduce the response.
-
-    Raises
-    ------
-    DataError
-        When there are as many fixed effects as rows, or nothing is left of the response.
-    """
-    n, p = prepared.gram.n, prepared.gram.p
-    if p >= n:
-        raise DataError(
-            f"Found {p} fixed effects for {n} rows; expected fewer fixed effects than rows, or no "
-            "residual is left. Simplify the fixed part."
-        )
-    y, w = prepared.design.y, prepared.design.weights
-    if prepared.gram.XytXy[-1, -1] <= EXACT**2 * float(y @ (y if w is None else w * y)):
-        raise DataError(
-            f"The fixed effects reproduce all {n} values of '{prepared.spec.response}' exactly; "
-            "expected something left for the random effects and the residual. Check whether the "
-            "response was computed from the predictors."
-        )

@@ -183,18 +183,26 @@ def prepare(spec: DesignSpec, design: Design, path: str = "auto") -> Prepared:
     """
     with limited_threads(1):
         gram = Gram.from_design(design, spec.terms)
-        _check_residual(spec, design, gram)
+        _check_residual(design, gram, spec.response)
         model = covariance_model(spec.terms, [s for _, s in gram.shapes])
         return Prepared(spec, design, gram, choose(gram, path), model)
 
 
-def _check_residual(spec: DesignSpec, design: Design, gram: Gram) -> None:
+def _check_residual(design: Design, gram: Gram, response: str) -> None:
+    """Refuse models whose fixed effects alone reproduce the response."""
+    n, p = gram.n, gram.p
+    if p >= n:
+        raise DataError(
+            f"Found {p} fixed effects for {n} rows; expected fewer fixed effects than rows, or no "
+            "residual is left. Simplify the fixed part."
+        )
     y = design.y if design.offset is None else design.y - design.offset
-    total = y @ (y if design.weights is None else y * design.weights)
+    total = float(y @ (y if design.weights is None else design.weights * y))
     if gram.XytXy[-1, -1] <= ROUNDING_SHARE * total:
         raise DataError(
-            f"Response '{spec.response}' is fitted without error by the {gram.p} fixed effects ({gram.n} rows); a "
-            "mixed model needs variation beyond them; drop predictors, or check that none holds the response."
+            f"The fixed effects reproduce all {n} values of '{response}' exactly; "
+            "expected something left for the random effects and the residual. Check whether the "
+            "response was computed from the predictors."
         )
 
 
