@@ -197,6 +197,7 @@ def test_optimiser_arguments(arrays, capsys):
     hist = model.fit(full_output=True, disp=True, gtol=1e-3).hist
     assert hist[0]["converged"]
     assert_allclose(hist[0]["fopt"], -best)
+    assert_allclose(hist[0]["allvecs"][-1] ** 2, model.fit().cov_re_unscaled[0], rtol=1e-6)
     assert "converged" in capsys.readouterr().out
 
 

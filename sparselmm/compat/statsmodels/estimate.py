@@ -108,11 +108,20 @@ def optimum(
         "iterations": len(found.log),
         "gcalls": found.evaluations,
         "fcalls": len(found.log),
-        "allvecs": [entry.theta for entry in found.log],
+        "allvecs": [_packed_root(engine, entry.theta) for entry in found.log],
     }
     solution = replace(done.solution, factored=None)
     point = Point(engine, solution, np.zeros(done.p))
     return Estimate(params, done.sigma2, llf, found.converged, found.outcome.value, hist, point)
+
+
+def _packed_root(engine: Engine, theta: Array) -> Array:
+    """Roots of the covariance parameters, packed, from the engine's internal coordinates."""
+    prepared = engine.prepared
+    basis = prepared.gram.basis
+    T = [basis.user_factor(j, t) for j, t in enumerate(prepared.model.factors(theta))]
+    cov_re, vcomp = engine.components(T)
+    return MixedLMParams.from_components(cov_re=cov_re, vcomp=vcomp).get_packed(use_sqrt=True)
 
 
 def stay(engine: Engine, start: MixedLMParams, penalties: Penalties, *, reml: bool) -> Estimate:
