@@ -24,11 +24,13 @@ def _free_memory() -> float:
         return float("inf")
 
 
-def _cgroup_left() -> float | None:
-    folder = Path("/sys/fs/cgroup")
+def _cgroup_left(folder: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """What a control group leaves; its pages of files that nobody uses are given up on demand."""
     try:
         limit = (folder / "memory.max").read_text().strip()
-        used = (folder / "memory.current").read_text().strip()
-        return None if limit == "max" else float(limit) - float(used)
+        used = float((folder / "memory.current").read_text())
+        lines = (folder / "memory.stat").read_text().splitlines()
+        unused = dict(line.split() for line in lines).get("inactive_file", "0")
+        return None if limit == "max" else max(float(limit) - used + float(unused), 0.0)
     except (OSError, ValueError):
         return None

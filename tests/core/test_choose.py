@@ -10,6 +10,7 @@ import pytest
 from sparselmm._types import Design
 from sparselmm.errors import MemoryRefusedError, PathError
 from sparselmm.gram import Gram
+from sparselmm.machine import _cgroup_left, available_memory
 from sparselmm.systems import choose as module
 from sparselmm.systems.choose import PATHS, choose
 from sparselmm.systems.sparse import available
@@ -164,10 +165,10 @@ def test_what_does_not_fit_is_not_taken(memory):
     assert choose(gram).name == "grouped"
 
 
-def test_the_memory_predicted_is_that_held(filled):
-    choice = choose(filled, "grouped")
-    T = (np.eye(1), np.eye(1))
-    flat = choice.system.at(T).schur.flat
+def test_the_memory_predicted_is_that_held():
+    case = CASES["crossed vector"]
+    choice = choose(case.gram, "grouped")
+    flat = choice.system.at(case.model.factors(np.ones(case.model.n_theta))).schur.flat
     assert flat.nbytes <= choice.cost.nbytes <= 2 * flat.nbytes + 8 * choice.system.leading.D.size
 
 
@@ -178,3 +179,18 @@ def test_text_marks_the_path_taken():
     assert lines[1].split()[1] == "crossed"
     assert "operations" in lines[0]
     assert "nan" not in str(choice)
+
+
+def cgroup(folder, limit, used, stat):
+    for name, text in {"memory.max": limit, "memory.current": used, "memory.stat": stat}.items():
+        (folder / name).write_text(f"{text}\n")
+    return _cgroup_left(folder)
+
+
+def test_a_file_cache_is_not_memory_in_use(tmp_path):
+    stat = "anon 300\ninactive_file 600\nactive_file 50"
+    assert cgroup(tmp_path, "1000", "950", stat) == 650.0
+    assert cgroup(tmp_path, "1000", "1200", "anon 1200") == 0.0
+    assert cgroup(tmp_path, "max", "950", stat) is None
+    assert _cgroup_left(tmp_path / "absent") is None
+    assert 0.0 < available_memory() < 1e15

@@ -12,13 +12,18 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from sparselmm._types import Design
+from sparselmm.covariance.model import covariance_model
+from sparselmm.gram import Gram
 from sparselmm.kernels import scatter, smallchol
 from sparselmm.kernels.blockchol import level_kernels
 from sparselmm.kernels.crosstab import counting_sort, level_sums, pair_counts, pair_sums
+from sparselmm.problem import Problem
 from sparselmm.systems.blocks import component_labels, make_layout
+from sparselmm.systems.choose import choose
 from sparselmm.systems.leading import make_leading
 from sparselmm.threads import limited_threads, over_range
-from tests.core.designs import cases
+from tests.core.designs import cases, factor, one_term_each
 
 SIZES = pytest.mark.parametrize("s", [1, 2, 3, 4, 5, 6])
 CASES = cases(5)
@@ -287,6 +292,26 @@ def test_threads_change_nothing(rng):
         found.append((L, logdets))
     assert_array_equal(found[0][0], found[1][0])
     assert_array_equal(found[0][1], found[1][1])
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="thousands of levels in plain Python")
+@pytest.mark.parametrize("path", ["grouped", "crossed"])
+def test_threads_change_no_evaluation(path):
+    """More levels and columns than one range holds, in every kernel on the way."""
+    rng, n = np.random.default_rng(1), 30_000
+    g = rng.permutation(np.arange(n) % 9_000)
+    factors = (factor(g, np.ones(n), rng.normal(size=n)), factor(rng.integers(0, 450, n)))
+    design = Design(rng.normal(size=n), np.ones((n, 1)), factors)
+    terms = one_term_each(factors)
+    gram = Gram.from_design(design, terms)
+    model = covariance_model(terms, [2, 1])
+    problem = Problem(gram, choose(gram, path).system, model, reml=True)
+    found = []
+    for threads in (1, 2):
+        with limited_threads(threads):
+            at = problem.evaluate(np.array([0.7, 0.2, 0.5, 0.4]))
+        found.append((at.deviance, *at.score, *at.information.ravel(), *at.solution.u[::97]))
+    assert_allclose(found[0], found[1], rtol=1e-10, atol=1e-9)
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="this is the run without compilation")
