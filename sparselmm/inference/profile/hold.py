@@ -21,6 +21,7 @@ LARGEST = 2.0  # relative size of a step
 BLIND = 1e-9  # relative curvature below which a direction is left alone
 VISIBLE = 0.5  # step along negative curvature, in units of what the data can show
 FEASIBLE = 1e-8
+CLOSE = 1e-5  # fall of the deviance promised where no step delivers it
 LARGEST_UPDATE = 1.5  # of the Hessian, relative to its diagonal
 
 
@@ -67,6 +68,7 @@ class _Step:
     x: Array
     gain: float
     slope: float
+    convex: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,19 +139,25 @@ def propose(
         a, bend = target.derivatives(at.x)
         gap = phi - target.value(at.x)
         if np.isnan(slope) or (blind and abs(gap) < FEASIBLE):
-            slope = float((a * g) @ surface.unit**2) / float((a * a) @ surface.unit**2)
+            slope = _multiplier(a, g, surface.unit)
         H = H - slope * bend
     for trial in (H + learned, H):
         step = _newton(trial, g, a, gap, surface.unit)
         if step.convex:
             break
-    slope = step.slope if step.convex else np.nan
-    if a is None:
+    if a is not None:
+        slope = step.slope if step.convex else _multiplier(a, g, surface.unit)
+    else:
         assert at.stiffness is not None
         slope = at.pull + float(at.stiffness[1] @ step.move)
     x, taken = _within_reach(surface, at, step.move)
     gain = -float(g @ taken + 0.5 * taken @ trial @ taken) if step.convex else step.gain
-    return _Step(x, gain, slope)
+    return _Step(x, gain, slope, step.convex)
+
+
+def _multiplier(a: Array, g: Array, unit: Array) -> float:
+    """Least squares of g on a, in units of what the data can show."""
+    return float((a * g) @ unit**2) / float((a * a) @ unit**2)
 
 
 def _within_reach(surface: Surface, at: Point, move: Array) -> tuple[Array, Array]:
@@ -228,10 +236,10 @@ def hold(
     on = _is_on(target, at, phi)
     while used < most:
         step = propose(surface, target, at, phi, slope, memory)
-        slope = step.slope
+        slope = step.slope if step.convex else np.nan
         if on and step.gain < tolerance:
             deviance = at.value - max(step.gain, 0.0)
-            return Anchor(phi, deviance, slope, at, used)
+            return Anchor(phi, deviance, step.slope, at, used)
         x = step.x
         new = arrive(surface, target, x, phi)
         used += 1
@@ -244,8 +252,7 @@ def hold(
         if new is None or not np.isfinite(new.value):
             return None
         if on and new.value > at.value + noise:
-            close = step.gain < 1e-5 and np.isfinite(slope)
-            return Anchor(phi, at.value, slope, at, used) if close else None
+            return Anchor(phi, at.value, step.slope, at, used) if step.gain < CLOSE else None
         if step.gain > 30.0 * tolerance or not on:
             memory.learn(at, new, surface.unit)
         at = new
