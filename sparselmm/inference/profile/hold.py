@@ -22,7 +22,7 @@ BLIND = 1e-9  # relative curvature below which a direction is left alone
 VISIBLE = 0.5  # step along negative curvature, in units of what the data can show
 FEASIBLE = 1e-8
 CLOSE = 1e-5  # fall of the deviance promised where no step delivers it
-LARGEST_UPDATE = 1.5  # of the Hessian, relative to its diagonal
+LARGEST_UPDATE = 5.0  # of the Hessian, relative to its diagonal
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,7 @@ def _trace_side(
     walk = Walk(
         context.surface, target, sign, context.best, memory,
         _bound_deviance(context, target, sign),
+        float(np.sqrt(context.fit.sigma2)),
         context.fit.prepared.choice.cost.nbytes > LARGE,
     )  # fmt: skip
     return walk_side(walk, origin, start, context.cutoffs, context.reach, first)

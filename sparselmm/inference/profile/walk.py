@@ -15,7 +15,7 @@ import numpy as np
 from sparselmm.inference.profile.hold import Anchor, Memory, hold
 from sparselmm.inference.profile.nodes import Node, between_bound, inverse_cubic, value_between
 from sparselmm.inference.profile.surface import Point, Surface, slim
-from sparselmm.inference.profile.targets import Correlation, Target
+from sparselmm.inference.profile.targets import Correlation, StandardDeviation, Target
 
 NEAR_BOUND = {
     "log": 0.15,
@@ -72,6 +72,8 @@ class Walk:
     memory : Memory
     bound : callable
         Deviance at the bound on this side, from a point near it; None where there is no bound.
+    sigma : float
+        At the optimum.
     large : bool
         Whether nodes should forget their factorisations.
     """
@@ -82,6 +84,7 @@ class Walk:
     best: float
     memory: Memory
     bound: Callable[[Point], float] | None
+    sigma: float
     large: bool
 
     def node(self, anchor: Anchor) -> Node:
@@ -185,6 +188,16 @@ def _extrapolate(nodes: list[Node], goal: float) -> float:
     if step * linear <= 0.0:
         return last.phi + linear
     return last.phi + float(np.clip(step, -abs(farthest), abs(farthest)))
+
+
+def _capped(walk: Walk, last: Node, phi: float) -> float:
+    """A step up from a standard deviation near zero, no longer than what the data can just show."""
+    target = walk.target
+    if not isinstance(target, StandardDeviation) or not phi > last.phi + 1.0:
+        return phi
+    unit = float(walk.surface.unit[:-1][target.row.any(axis=1)].min())
+    visible = float(np.log(np.exp(last.phi) + unit * walk.sigma))
+    return min(phi, max(last.phi + 1.0, visible))
 
 
 def _side_bound(walk: Walk) -> float:
