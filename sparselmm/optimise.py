@@ -126,7 +126,7 @@ class Optimum:
     """
 
     theta: Array
-    solution: Solution
+    solution: Solution = field(repr=False)
     outcome: Outcome
     certificate: Certificate
     log: tuple[Entry, ...] = field(repr=False)
@@ -330,6 +330,6 @@ def certify(local: Local, step: Step | None, zero: Array) -> Certificate:
     """What the last evaluation, and what was learned on the way, say about the optimum."""
     gain = np.inf if step is None else step.gain
     curvature = float(local.values[0] / max(abs(local.values[-1]), TINY))
-    norm = float(np.sqrt(2.0 * max(gain, 0.0)))
+    norm = float(np.sqrt(2.0 * abs(gain)))  # a step that promises a rise certifies nothing
     passed = curvature > -1e-6 and norm < LARGEST_SCORE
     return Certificate(gain, norm, curvature, tuple(map(int, zero)), passed)
