@@ -23,6 +23,9 @@ VISIBLE = 0.5  # step along negative curvature, in units of what the data can sh
 FEASIBLE = 1e-8
 CLOSE = 1e-5  # fall of the deviance promised where no step delivers it
 LARGEST_UPDATE = 5.0  # of the Hessian, relative to its diagonal
+SLANTED = (
+    1e-3  # square of the cosine between step and what was missed, below which nothing is learned
+)
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,15 @@ class Memory:
     def __init__(self, correction: Array) -> None:
         self.correction = correction
 
-    def learn(self, old: Point, new: Point, unit: Array) -> None:
-        """Symmetric rank-one update from two gradients, in units of `unit`."""
+    def learn(self, old: Point, new: Point, unit: Array, feasible: bool) -> None:
+        """Symmetric rank-one update from two gradients; a cautious one where the step changed the quantity."""
         step = new.x - old.x
         miss = new.gradient - old.gradient - (new.hessian + self.correction) @ step
         along = float(miss @ step)
         scale = np.maximum(np.abs(new.hessian.diagonal()), unit**-2)
-        if float((miss * miss / scale).sum()) <= LARGEST_UPDATE * abs(along):
+        size = float((miss * miss / scale).sum())
+        small = size <= LARGEST_UPDATE * abs(along)
+        if small or (feasible and along**2 > SLANTED * size * float((step * step * scale).sum())):
             self.correction = self.correction + np.multiply.outer(miss, miss) / along
 
 
@@ -254,7 +259,7 @@ def hold(
         if on and new.value > at.value + noise:
             return Anchor(phi, at.value, step.slope, at, used) if step.gain < CLOSE else None
         if step.gain > 30.0 * tolerance or not on:
-            memory.learn(at, new, surface.unit)
+            memory.learn(at, new, surface.unit, on)
         at = new
         on = _is_on(target, at, phi)
     return None
