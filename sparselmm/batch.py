@@ -15,17 +15,15 @@ from sparselmm._types import Array
 from sparselmm.errors import ConvergenceError
 from sparselmm.gram import Gram
 from sparselmm.kernels.border import Border
-from sparselmm.lockstep import Small, bytes_per_response, descend, workspace
+from sparselmm.lockstep import descend
 from sparselmm.optimise import Outcome, make_scale, minimise
 from sparselmm.problem import Problem
+from sparselmm.small import Small, bytes_per_response, workspace
 from sparselmm.systems.leading import choose_leading
 
 SMALL = 3e6  # operations per evaluation up to which the engine beats the general path
 TOLERANCE = 1e-12
 MEMORY = 50_000_000  # bytes that descents side by side may take
-LIFT = (
-    3e3  # of the floor: pivots start there at the least, a tenth of what one level's data can show
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +117,14 @@ def make_engine(problem: Problem) -> Engine | None:
     starts = np.concatenate([[0, 0], np.cumsum(levels[1:] * sizes[1:])])[: len(order)]
     basis = _padded_basis(model, order, int(sizes.max()))
     scale = make_scale(problem)
-    noise = np.tile(np.eye(int(sizes.max())), (len(order), 1, 1))
+    noise = np.ones((len(order), int(sizes.max())))
     for place, j in enumerate(order):
-        noise[place, : sizes[place], : sizes[place]] = scale.noise[j]
+        noise[place, : sizes[place]] = np.sqrt(np.diag(scale.noise[j]))
+    blocks = tuple(
+        (order.index(part.factor), part.columns.start, part.columns.stop)
+        for part in model.parts
+        if part.template.name == "unstructured" and part.template.size > 1
+    )
     flat = basis.sum(axis=1)
     border = Border(
         D=np.ascontiguousarray(gram.ZtZ[lead]),
@@ -134,9 +137,7 @@ def make_engine(problem: Problem) -> Engine | None:
         pairs=flat + flat.transpose(0, 2, 1),
         n_Z=int(gram.q - levels[0] * sizes[0]),
     )
-    return Engine(
-        Small(border, basis, np.asarray(scale.floor, float), noise, gram.n, problem.reml), order
-    )
+    return Engine(Small(border, basis, noise, blocks, gram.n, problem.reml), order)
 
 
 def _padded_basis(model, order: tuple[int, ...], width: int) -> Array:
@@ -273,14 +274,12 @@ def _side_by_side(
     lead, *rest = (responses.ZtY[j] for j in engine.order)
     CB = np.concatenate([*(block.reshape(R, -1) for block in rest), responses.XtY], axis=1)
     work = workspace(small, lead, CB, responses.yty)
-    lifted = np.where(np.isfinite(small.floor), np.maximum(start, LIFT * small.floor), start)
-    ends = descend(small, work, np.tile(lifted, (R, 1)), tolerance, max_evaluations)
-    singular = (ends.theta[:, problem.model.pivots] <= 0.0).any(axis=1)
+    ends = descend(small, work, np.asarray(start, float), tolerance, max_evaluations)
     minima.theta[:] = ends.theta
     minima.beta[:] = ends.estimates[:, n_Z:-2]
     minima.s2[:] = ends.estimates[:, -2]
     minima.deviance[:] = ends.estimates[:, -1] + _constant(problem)
-    minima.outcome[:] = [Outcome.SINGULAR if own else Outcome.CONVERGED for own in singular]
+    minima.outcome[:] = [Outcome.SINGULAR if own else Outcome.CONVERGED for own in ends.singular]
     minima.evaluations[:] = ends.evaluations
     return ends.passed
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
+import pandas as pd
 import pytest
 
 import sparselmm as slm
-from sparselmm import lockstep
 from sparselmm.batch import _constant, _side_by_side, make_engine, refit_responses, with_response
-from sparselmm.lockstep import cholesky_stack, deviances, slopes, solve_scaled, workspace
 from sparselmm.optimise import minimise
 from sparselmm.responses import cross_products, draw_rows, make_rows, normal_source
+from sparselmm.small import bytes_per_response, deviances, slopes, workspace
+from sparselmm.stacks import cholesky_stack, semidefinite_cholesky, solve_scaled
 from tests.reference import define, dense_z
 
 DESIGNS = [
@@ -46,7 +49,9 @@ def test_value_gradient_and_hessian(name, formula, reml, rng):
     theta = 1.3 * fit.optimum.theta + rng.uniform(0.02, 0.05, fit.n_theta)
     one = np.zeros(1, np.int64)
 
-    value = deviances(engine.small, work, one, theta[None])[0] + _constant(problem)
+    value = deviances(engine.small, work, one, engine.small.factors(theta[None]))[0] + _constant(
+        problem
+    )
     gradient, hessian = (own[0] for own in slopes(engine.small, work, one))
 
     at = problem.evaluate(theta)
@@ -72,7 +77,9 @@ def test_value_is_that_of_the_definition(sleepstudy):
     Z = [dense_z(f.codes, f.Q, f.n_levels) for f in design.factors]
     expected = define(design.y, design.X, Z, fit.T, reml=True)
     engine, work = own_response(fit)
-    value = deviances(engine.small, work, np.zeros(1, np.int64), fit.optimum.theta[None])[0]
+    value = deviances(
+        engine.small, work, np.zeros(1, np.int64), engine.small.factors(fit.optimum.theta[None])
+    )[0]
     assert value + _constant(fit.problem) == pytest.approx(expected.deviance, rel=1e-11)
 
 
@@ -91,6 +98,39 @@ def test_same_optimum_as_the_general_optimiser(name, formula, reml, rng):
         if minima.deviance[r] > end.solution.deviance - 1e-7:  # else a better optimum was found
             np.testing.assert_allclose(minima.beta[r], end.solution.beta, atol=1e-4)
             assert minima.s2[r] == pytest.approx(end.solution.s2, rel=1e-5)
+
+
+@pytest.mark.parametrize("formula", ["y ~ x + (x + z | g)", "y ~ x + (x | g) + (z | h)"])
+def test_singular_covariances_of_several_effects(formula, rng):
+    """Replicates with one or more null directions: never worse than the general optimiser."""
+    n = 300
+    data = pd.DataFrame(
+        {
+            "g": rng.integers(0, 15, n),
+            "h": rng.integers(0, 6, n),
+            "x": rng.standard_normal(n),
+            "z": rng.standard_normal(n),
+        }
+    )
+    data["y"] = rng.standard_normal(n) + 0.3 * rng.standard_normal(15)[data["g"]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", slm.SingularFitWarning)
+        fit = slm.lmm(formula, data).fit
+    problem, rows = fit.problem, make_rows(fit)
+    responses = cross_products(rows, draw_rows(rows, normal_source(fit, rows), [rng] * 25))
+    engine = make_engine(problem)
+    minima = refit_responses(problem, engine, responses, fit.optimum.theta)
+    passed = _side_by_side(
+        problem, engine, responses, fit.optimum.theta, minima, max_evaluations=50
+    )
+    assert passed.mean() > 0.9
+    assert minima.evaluations.max() < 30
+    for r in range(len(responses)):
+        end = minimise(with_response(problem, responses, r), None)
+        assert minima.deviance[r] <= end.solution.deviance + 1e-6
+        assert minima.deviance[r] == pytest.approx(
+            with_response(problem, responses, r).solve(minima.theta[r]).deviance, abs=1e-7
+        )
 
 
 def test_most_responses_need_no_second_look(rng):
@@ -138,7 +178,7 @@ def test_memory_is_bounded(monkeypatch, rng):
     monkeypatch.setattr("sparselmm.batch.MEMORY", 1)
     pieces = refit_responses(fit.problem, make_engine(fit.problem), responses, fit.optimum.theta)
     np.testing.assert_allclose(pieces.theta, whole.theta, rtol=1e-6, atol=1e-9)
-    assert lockstep.bytes_per_response(make_engine(fit.problem).small.border) > 1000
+    assert bytes_per_response(make_engine(fit.problem).small.border) > 1000
 
 
 def test_stacked_solves(rng):
@@ -154,6 +194,16 @@ def test_stacked_solves(rng):
     keep = [0, 2]
     np.testing.assert_allclose(x[0, keep], -np.linalg.solve(M[0][np.ix_(keep, keep)], g[0, keep]))
     assert x[0, 1] == 0.0
+
+
+def test_semidefinite_factors(rng):
+    A = rng.standard_normal((4, 3, 2))
+    M = A @ A.transpose(0, 2, 1)
+    M[0] = np.diag([0.0, 4.0, 0.0])
+    L = semidefinite_cholesky(M)
+    np.testing.assert_allclose(L @ L.transpose(0, 2, 1), M, atol=1e-7)
+    np.testing.assert_array_equal(L[0], np.diag([0.0, 2.0, 0.0]))
+    assert (L[:, 2, 2] == 0.0).all()
 
 
 def test_a_saddle_is_left_downhill(rng):

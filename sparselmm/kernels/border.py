@@ -6,7 +6,7 @@ dense border of n_b columns. With C = [[A11, A1b], [Ab1, Abb]] the penalised mat
     A11_l = L_l L_l',   G_l = L_l^-1 A1b_l,   F_l = L_l^-T G_l,   S = Abb - sum_l G_l'G_l,   K = S^-1
     C^-1:  [l, l] = A11_l^-1 + F_l K F_l'     [l, m] = F_l K F_m'     [l, b] = -F_l K     [b, b] = K
 
-`eliminate` gives the value and the estimates, `gather` the sums over levels that `sparselmm.lockstep` turns into
+`eliminate` gives the value and the estimates, `gather` the sums over levels that `sparselmm.small` turns into
 gradient and Hessian. Plain loops: at these sizes a call of LAPACK costs more than the work.
 """
 
@@ -89,63 +89,68 @@ def inverse_from_factor(L, order, K):
 
 
 @inner
-def scale_columns(factors, T, row):
-    """T_2'r in place for a vector r over the border: the columns of every factor by its T."""
+def scale_columns(factors, T, row, room):
+    """T_2'r in place for a vector r over the border: the columns of every factor by its T; room is (s_max,)."""
     for f in range(1, len(factors)):
         s = factors[f, 1]
         for first in range(factors[f, 2], factors[f, 2] + factors[f, 0] * s, s):
+            for a in range(s):
+                room[a] = row[first + a]
             for b in range(s):
                 total = 0.0
-                for a in range(b, s):
-                    total += row[first + a] * T[f, a, b]
+                for a in range(s):
+                    total += room[a] * T[f, a, b]
                 row[first + b] = total
 
 
 @inner
-def scale_corner(border, T, S):
+def scale_corner(border, T, S, room):
     """S = T_2'[Z_2 X]'W[Z_2 X]T_2 + I (no identity for X)."""
     n_b = len(S)
     for i in range(n_b):
         for j in range(n_b):
             S[i, j] = border.A[i, j]
-        scale_columns(border.factors, T, S[i])
+        scale_columns(border.factors, T, S[i], room)
     for i in range(n_b):
         for j in range(i):
             S[i, j], S[j, i] = S[j, i], S[i, j]
     for i in range(n_b):
-        scale_columns(border.factors, T, S[i])
+        scale_columns(border.factors, T, S[i], room)
         if i < border.n_Z:
             S[i, i] += 1.0
 
 
 @inner
-def eliminate_level(D, t, c, L, G, g):
+def eliminate_level(D, t, c, L, G, g, room):
     """L L' = t'D t + I, G = L^-1 t'G in place, g = L^-1 t'c for one level; log|L L'| and g'g."""
     s, n_b = G.shape
     square = 0.0
     for a in range(s):
         for b in range(a + 1):
             total = 1.0 if a == b else 0.0
-            for i in range(a, s):
-                for j in range(b, s):
+            for i in range(s):
+                for j in range(s):
                     total += t[i, a] * D[i, j] * t[j, b]
             L[a, b] = total
     logdet = factor_in_place(L, s)
     for a in range(s):
         g[a] = 0.0
-        for i in range(a, s):
+        for i in range(s):
             g[a] += t[i, a] * c[i]
         for b in range(a):
             g[a] -= L[a, b] * g[b]
         g[a] /= L[a, a]
         square += g[a] ** 2
-        for c_ in range(n_b):
+    for column in range(n_b):
+        for i in range(s):
+            room[i] = G[i, column]
+        for a in range(s):
             total = 0.0
-            for i in range(a, s):
-                total += t[i, a] * G[i, c_]
+            for i in range(s):
+                total += t[i, a] * room[i]
             for b in range(a):
-                total -= L[a, b] * G[b, c_]
-            G[a, c_] = total / L[a, a]
+                total -= L[a, b] * G[b, column]
+            G[a, column] = total / L[a, a]
     return logdet, square
 
 
@@ -177,21 +182,23 @@ def eliminate(border, nu, reml, rows, T, C1, CB, YY, L, G, g, K, estimates):
         without the constants of weights and coordinates (NaN where C is not positive definite).
     """
     levels, s, n_b = border.C.shape
-    S, rhs = np.empty((n_b, n_b)), np.empty(n_b)
+    S, rhs, room = np.empty((n_b, n_b)), np.empty(n_b), np.empty(border.pairs.shape[1])
     for place, r in enumerate(rows):
         t = T[place]
-        scale_corner(border, t, S)
+        scale_corner(border, t, S, room)
         for i in range(n_b):
             rhs[i] = CB[r, i]
-        scale_columns(border.factors, t, rhs)
+        scale_columns(border.factors, t, rhs, room)
         logdet, r2 = 0.0, YY[r]
         for l in range(levels):
             panel = G[r, l]
             for a in range(s):
                 for i in range(n_b):
                     panel[a, i] = border.C[l, a, i]
-                scale_columns(border.factors, t, panel[a])
-            more, square = eliminate_level(border.D[l], t[0], C1[r, l], L[r, l], panel, g[r, l])
+                scale_columns(border.factors, t, panel[a], room)
+            more, square = eliminate_level(
+                border.D[l], t[0], C1[r, l], L[r, l], panel, g[r, l], room
+            )
             logdet += more
             r2 -= square
             for a in range(s):
