@@ -135,7 +135,7 @@ def walk_side(
         goal = walk.sign * min(abs(last.zeta) + spacing, farthest)
         goal = _snap(goal, cutoffs, spacing, walk.sign)
         alone = len(side.nodes) == 1 and not np.isnan(first)
-        phi = first if alone else _extrapolate(side.nodes, goal)
+        phi = first if alone else _capped(walk, last, _extrapolate(side.nodes, goal))
         if (
             bound is None
             and walk.bound is not None
