@@ -241,7 +241,9 @@ def in_span(small: Array, large: Array) -> bool:
     """Whether the columns of one tall matrix lie in the span of another's; one pass over the rows."""
     if not small.shape[1]:
         return True
-    R = triangular_factor(np.column_stack([large, small]))
+    if not large.shape[1]:
+        return False
+    R = triangular_factor([large, small])
     width = large.shape[1]
     outside = np.linalg.norm(R[width:, width:], axis=0)
     return bool((outside <= SPAN * np.linalg.norm(R[:, width:], axis=0)).all())

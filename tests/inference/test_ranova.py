@@ -154,7 +154,8 @@ def test_mixtures_do_not_exceed_their_level(formula, data, which):
     p = np.array([mixture.tail(r if r > 1e-6 else 0.0) for r in ratios])
     for alpha in (0.01, 0.05, 0.10):
         assert (p <= alpha).mean() < alpha + 3.0 * np.sqrt(alpha * (1 - alpha) / 1000)
-    assert (p == 1.0).any()
+    # with a covariance left free the ratio is positive almost surely
+    assert (p == 1.0).any() or which == 1
 
 
 def test_whitened_spectra_agree_with_the_single_component(sleepstudy):
