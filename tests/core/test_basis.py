@@ -36,16 +36,27 @@ BAD = {
 def test_triangular_factor_of_bad_columns(rng, bad, weighted):
     X = BAD[bad](columns(rng))
     root = np.sqrt(rng.uniform(0.1, 9.0, len(X))) if weighted else None
-    R = triangular_factor(X, root)
+    R = triangular_factor([X], root)
     W = X if root is None else X * root[:, None]
     assert_allclose(R, np.triu(R), atol=0)
     Q = np.linalg.solve(R.T, W.T).T
     assert_allclose(Q.T @ Q, np.eye(3), atol=1e-8)
 
 
+@pytest.mark.parametrize("bad", BAD)
+def test_triangular_factor_in_pieces_and_backwards(rng, bad):
+    X = BAD[bad](columns(rng))
+    root = np.sqrt(rng.uniform(0.1, 9.0, len(X)))
+    size = np.abs(triangular_factor([X], root))
+    pieces = triangular_factor([X[:, :2], X[:, 2:]], root)
+    assert_allclose(np.abs(pieces), size, rtol=1e-7, atol=1e-8 * size.min(axis=0).max())
+    turned = triangular_factor([X], root, backwards=True)
+    assert_allclose(np.abs(turned), np.abs(triangular_factor([X[:, ::-1]], root)), rtol=1e-7)
+
+
 def test_triangular_factor_in_chunks(rng):
     M = np.column_stack([np.ones(CHUNK + 7), 1e6 + rng.normal(size=CHUNK + 7)])
-    R = triangular_factor(M)
+    R = triangular_factor([M])
     assert_allclose(np.abs(R[1, 1]), np.linalg.norm(M[:, 1] - M[:, 1].mean()), rtol=1e-9)
 
 
@@ -99,7 +110,7 @@ def test_earliest_independent_columns_are_kept(rng, dependent, kept):
 def test_kept_columns_span_all(seed, p):
     rng = np.random.default_rng(seed)
     X = rng.integers(-1, 2, (12, p)).astype(float) * 10.0 ** rng.integers(-6, 7, p)
-    kept = independent_columns(triangular_factor(X))
+    kept = independent_columns(triangular_factor([X]))
     assert len(kept) == np.linalg.matrix_rank(X / np.maximum(np.linalg.norm(X, axis=0), 1e-300))
     for j in set(range(p)) - set(kept.tolist()):
         before = X[:, kept[kept < j]]
