@@ -115,22 +115,39 @@ def independent_columns(R: Array, tolerance: float = RANK_TOLERANCE) -> Array:
     return np.array(kept, dtype=np.intp)
 
 
-def triangular_factor(M: Array, root_weights: Array | None = None) -> Array:
+def triangular_factor(
+    pieces: Sequence[Array], root_weights: Array | None = None, *, backwards: bool = False
+) -> Array:
     """R with R'R = M'WM for a tall matrix M, upper triangular, shape (<= p, p).
 
     By the Cholesky factor of the cross-products where they are well conditioned, else by QR in chunks of rows.
+
+    Parameters
+    ----------
+    pieces : sequence of ndarray, shape (n, p_i)
+        M, side by side.
+    root_weights : ndarray, shape (n,), or None
+    backwards : bool
+        Take the columns of M from the last to the first.
     """
     if root_weights is not None:
-        M = M * root_weights[:, None]
-    products = M.T @ M
+        pieces = [piece * root_weights[:, None] for piece in pieces]
+    products = np.block([[a.T @ b for b in pieces] for a in pieces])
+    products = products[::-1, ::-1] if backwards else products
     lengths = np.sqrt(np.maximum(products.diagonal(), TINY))
     L = cholesky_lower(products / lengths / lengths[:, None])
     if L.diagonal().min(initial=1.0) > WELL_CONDITIONED:
         return L.T * lengths
-    R = np.empty((0, M.shape[1]))
-    for start in range(0, len(M), CHUNK):
-        R = np.linalg.qr(np.vstack([R, M[start : start + CHUNK]]), mode="r")
+    R = np.empty((0, len(products)))
+    for start in range(0, len(pieces[0]), CHUNK):
+        chunk = np.hstack([piece[start : start + CHUNK] for piece in pieces])
+        R = qr_factor(np.vstack([R, chunk[:, ::-1] if backwards else chunk]))
     return R
+
+
+def qr_factor(M: Array) -> Array:
+    """R of the QR decomposition."""
+    return np.asarray(np.linalg.qr(M, mode="r"))
 
 
 def fixed_basis(X: Array, y: Array, root_weights: Array | None) -> tuple[Array, Array, Array]:
@@ -147,9 +164,9 @@ def fixed_basis(X: Array, y: Array, root_weights: Array | None) -> tuple[Array, 
     -------
     kept, Rx, beta0
     """
-    full = triangular_factor(np.column_stack([X, y]), root_weights)
+    full = triangular_factor([X, y[:, None]], root_weights)
     kept = independent_columns(full[:, :-1])
-    R = np.linalg.qr(full[:, np.append(kept, X.shape[1])], mode="r")
+    R = qr_factor(full[:, np.append(kept, X.shape[1])])
     p = len(kept)
     Rx = R[:p, :p] * np.sign(np.diag(R[:p, :p]))[:, None]
     beta0 = np.linalg.solve(R[:p, :p], R[:p, p]) if p else np.empty(0)
@@ -215,7 +232,7 @@ def term_basis(Q: Array, template: str, root_weights: Array | None) -> Array:
     n, s = Q.shape
     if s == 1 and (Q[0, 0] == 1.0) and (Q == 1.0).all():
         return np.eye(1)
-    R = triangular_factor(Q[:, ::-1], root_weights)[:, ::-1] / np.sqrt(n)
+    R = triangular_factor([Q], root_weights, backwards=True)[:, ::-1] / np.sqrt(n)
     scale = np.linalg.norm(R, axis=0)
     scale[scale == 0.0] = 1.0
     if template == "scalar":

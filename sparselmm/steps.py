@@ -178,7 +178,7 @@ def constrained_minimum(local: Local, radius: float) -> tuple[Array, str]:
     x = -along / (values + high)
     missing = radius**2 - x @ x
     if values[0] < -flat and missing > 0.0:
-        x[0] += np.copysign(np.sqrt(missing), x[0])
+        x[0] = np.copysign(np.sqrt(x[0] ** 2 + missing), x[0])
     return local.vectors @ x, "edge"
 
 

@@ -6,6 +6,7 @@ parallel loops in compilation (seconds on a cold cache) and does not spin while 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +31,7 @@ _current: ContextVar[int] = ContextVar("threads", default=1)
 
 def thread_count(flops: float, threads: int | None) -> int:
     """Threads for evaluations of this many operations, unless the user says."""
-    most = numba.config.NUMBA_NUM_THREADS
+    most = numba.config.NUMBA_NUM_THREADS  # pyright: ignore
     if threads is not None:
         return min(threads, most)
     return most if flops > WORTH_THREADS else 1
@@ -40,14 +41,25 @@ def thread_count(flops: float, threads: int | None) -> int:
 def limited_threads(count: int) -> Iterator[None]:
     """Let kernels use `count` threads, and BLAS one but within `wide_blas`."""
     token = _current.set(count)
+    try:
+        with _controller().limit(limits=1, user_api="blas"), _numba_threads(count):
+            yield
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def _numba_threads(count: int) -> Iterator[None]:
+    """Limit numba's own threads, which only the sparse path uses; asking for them would start them."""
+    if "sparselmm.kernels.selinv" not in sys.modules:
+        yield
+        return
     before = numba.get_num_threads()
     numba.set_num_threads(count)
     try:
-        with _controller().limit(limits=1, user_api="blas"):
-            yield
+        yield
     finally:
         numba.set_num_threads(before)
-        _current.reset(token)
 
 
 @contextmanager
@@ -78,6 +90,10 @@ def over_range(
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="sparselmm")
+
+
+if hasattr(os, "register_at_fork"):  # a forked process inherits the pool but not its threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def _controller() -> ThreadpoolController:

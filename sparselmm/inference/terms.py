@@ -270,7 +270,7 @@ def fit_root(fit: Fit) -> Array:
     """A square matrix with the same cross-products as the kept columns of X, each row counted once."""
     if fit.design.weights is None:
         return fit.gram.basis.Rx
-    return triangular_factor(fit.design.X[:, fit.kept])
+    return triangular_factor([fit.design.X[:, fit.kept]])
 
 
 def _type_three(fit: Fit, s: Structure, own: Mapping[str, Array]) -> dict[str, Array]:
@@ -306,7 +306,7 @@ def dropped_in_kept(fit: Fit) -> Array:
     C[fit.kept, np.arange(fit.p)] = 1.0
     gone = np.setdiff1d(np.arange(p), fit.kept)
     if len(gone):
-        R = triangular_factor(fit.design.X)
+        R = triangular_factor([fit.design.X])
         C[gone] = np.linalg.lstsq(R[:, fit.kept], R[:, gone])[0].T
         C[np.abs(C) < NEGLIGIBLE] = 0.0
     return C

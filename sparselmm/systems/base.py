@@ -51,7 +51,10 @@ class SchurInverse(Protocol):
 class Store(Protocol):
     """Where S is kept: block-diagonal, dense or sparse."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The path's name."""
+        ...
 
     def factor(self, G: Array, A22: Array) -> SchurFactor:
         """Factorise S = A22 - L21 L21'.
