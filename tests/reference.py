@@ -1,4 +1,3 @@
-
 """The definition of the linear mixed model, dense and slow, to be checked by eye.
 
     y = offset + X beta + sum_j Z_j b_j + eps
