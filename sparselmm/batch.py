@@ -20,10 +20,12 @@ from sparselmm.optimise import Outcome, make_scale, minimise
 from sparselmm.problem import Problem
 from sparselmm.small import Small, bytes_per_response, workspace
 from sparselmm.systems.leading import choose_leading
+from sparselmm.threads import over_range
 
 SMALL = 3e6  # operations per evaluation up to which the engine beats the general path
 TOLERANCE = 1e-12
 MEMORY = 50_000_000  # bytes that descents side by side may take
+SHARE = 64  # responses that a thread should have at the least
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,11 +214,15 @@ def refit_responses(
     minima, passed = _nothing(problem, len(responses)), np.zeros(len(responses), bool)
     if engine is not None:
         width = max(1, MEMORY // bytes_per_response(engine.small.border))
-        for at in range(0, len(responses), width):
-            rows = slice(at, at + width)
-            passed[rows] = _side_by_side(
-                problem, engine, responses.take(rows), start, minima.take(rows), **settings
-            )
+
+        def run(begin: int, end: int) -> None:
+            for at in range(begin, end, width):
+                rows = slice(at, min(at + width, end))
+                passed[rows] = _side_by_side(
+                    problem, engine, responses.take(rows), start, minima.take(rows), **settings
+                )
+
+        over_range(run, len(responses), smallest=SHARE)
     for r in np.flatnonzero(~passed):
         _one_by_one(
             problem, responses.take(slice(r, r + 1)), start, minima.take(slice(r, r + 1)), settings

@@ -13,13 +13,13 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from sparselmm._types import Array
-from sparselmm.batch import Minima, Responses, make_engine, refit_responses
+from sparselmm.batch import Minima, Responses, make_engine, operations, refit_responses
 from sparselmm.errors import InferenceError
 from sparselmm.fit import Fit, Prepared, prepare
 from sparselmm.fit import fit as find_optimum
 from sparselmm.linalg import cholesky_lower, solve_lower, solve_lower_transposed
 from sparselmm.responses import Rows, block_width, cross_products, make_rows
-from sparselmm.threads import limited_threads
+from sparselmm.threads import limited_threads, thread_count
 from sparselmm.varcorr import parameter_names
 
 if TYPE_CHECKING:
@@ -255,7 +255,9 @@ def refit_many(fit: Fit, Y: Any) -> Refits:
         np.concatenate([piece.XtY for piece in pieces]),
         np.concatenate([piece.yty for piece in pieces]),
     )
-    with limited_threads(fit.prepared.threads(fit.options)):
+    work = operations(fit.gram, fit.n_theta) * (len(responses) if engine is not None else 1)
+    threads = max(thread_count(work, fit.options.threads), fit.prepared.threads(fit.options))
+    with limited_threads(threads):
         minima = refit_responses(
             problem,
             engine,

@@ -20,9 +20,18 @@ from numba import njit
 from sparselmm._types import Array
 
 # Only what Python calls gets wrappers for it, and division by zero gives infinities: both save seconds of compilation.
-outer = njit(cache=True, nogil=True, error_model="numpy")
+FAST = {
+    "reassoc",
+    "contract",
+}  # sums in any order, so that they vectorise; NaN and infinity keep their meaning
+outer = njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 inner = njit(
-    cache=True, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+    fastmath=FAST,
+    no_cpython_wrapper=True,
+    no_cfunc_wrapper=True,
 )
 
 
@@ -72,20 +81,27 @@ def factor_in_place(M, order):
 
 @inner
 def inverse_from_factor(L, order, K):
-    """K = (L L')^-1 on the leading square of the given order."""
-    for col in range(order):
-        for i in range(col, order):
-            total = 1.0 if i == col else 0.0
-            for k in range(col, i):
-                total -= L[i, k] * K[k, col]
-            K[i, col] = total / L[i, i]
-        for i in range(order - 1, col - 1, -1):
-            total = K[i, col]
-            for k in range(i + 1, order):
-                total -= L[k, i] * K[k, col]
-            K[i, col] = total / L[i, i]
-        for i in range(col + 1, order):
-            K[col, i] = K[i, col]
+    """K = (L L')^-1 on the leading square of the given order, by rows: first L^-1, then its product."""
+    for i in range(order):
+        for c in range(i):
+            K[i, c] = 0.0
+        K[i, i] = 1.0 / L[i, i]
+        for k in range(i):
+            share = L[i, k] / L[i, i]
+            for c in range(k + 1):
+                K[i, c] -= share * K[k, c]
+    for a in range(order):
+        for c in range(a + 1):
+            K[c, a] = K[a, c]
+    for a in range(order):
+        for c in range(a + 1):
+            total = 0.0
+            for i in range(a, order):
+                total += K[a, i] * K[c, i]
+            K[a, c] = total
+    for a in range(order):
+        for c in range(a):
+            K[c, a] = K[a, c]
 
 
 @inner
@@ -210,7 +226,12 @@ def eliminate(border, nu, reml, rows, T, C1, CB, YY, L, G, g, K, estimates):
         for j in range(n_b if reml else border.n_Z):
             logdet += 2.0 * np.log(S[j, j])
         inverse_from_factor(S, n_b, K[r, 0])
-        inverse_from_factor(S, n_b if reml else border.n_Z, K[r, 1])
+        if reml:
+            for i in range(n_b):
+                for j in range(n_b):
+                    K[r, 1, i, j] = K[r, 0, i, j]
+        else:
+            inverse_from_factor(S, border.n_Z, K[r, 1])
         for i in range(n_b):
             estimates[r, i] = 0.0
             for j in range(n_b):
