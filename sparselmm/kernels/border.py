@@ -109,6 +109,10 @@ def scale_columns(factors, T, row, room):
     """T_2'r in place for a vector r over the border: the columns of every factor by its T; room is (s_max,)."""
     for f in range(1, len(factors)):
         s = factors[f, 1]
+        if s == 1:
+            for first in range(factors[f, 2], factors[f, 2] + factors[f, 0]):
+                row[first] *= T[f, 0, 0]
+            continue
         for first in range(factors[f, 2], factors[f, 2] + factors[f, 0] * s, s):
             for a in range(s):
                 room[a] = row[first + a]
@@ -157,6 +161,10 @@ def eliminate_level(D, t, c, L, G, g, room):
             g[a] -= L[a, b] * g[b]
         g[a] /= L[a, a]
         square += g[a] ** 2
+    if s == 1:
+        for column in range(n_b):
+            G[0, column] *= t[0, 0] / L[0, 0]
+        return logdet, square
     for column in range(n_b):
         for i in range(s):
             room[i] = G[i, column]
