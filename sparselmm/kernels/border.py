@@ -6,31 +6,29 @@ dense border of n_b columns. With C = [[A11, A1b], [Ab1, Abb]] the penalised mat
     A11_l = L_l L_l',   G_l = L_l^-1 A1b_l,   F_l = L_l^-T G_l,   S = Abb - sum_l G_l'G_l,   K = S^-1
     C^-1:  [l, l] = A11_l^-1 + F_l K F_l'     [l, m] = F_l K F_m'     [l, b] = -F_l K     [b, b] = K
 
-`eliminate` gives the value and the estimates, `gather` the sums over levels that `sparselmm.small` turns into
+`eliminate` gives the value and the estimates, `gather` the sums over levels that `sparselmm.lockstep` turns into
 gradient and Hessian. Plain loops: at these sizes a call of LAPACK costs more than the work.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
 from sparselmm._types import Array
 
-# Only what Python calls gets wrappers for it, and division by zero gives infinities: both save seconds of compilation.
-FAST = {
-    "reassoc",
-    "contract",
-}  # sums in any order, so that they vectorise; NaN and infinity keep their meaning
+# Sums may be taken in any order, so that they vectorise; NaN and infinity keep their meaning.
+FAST: Any = {"reassoc", "contract"}
 outer = njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+# Only what Python calls needs wrappers; division by zero gives infinities: both save seconds of compilation.
 inner = njit(
     cache=True,
     nogil=True,
     error_model="numpy",
     fastmath=FAST,
-    no_cpython_wrapper=True,
+    no_cpython_wrapper=True,  # pyright: ignore
     no_cfunc_wrapper=True,
 )
 
