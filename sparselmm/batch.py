@@ -6,6 +6,7 @@ for, and every larger design, goes through `sparselmm.optimise.minimise`, which 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -223,11 +224,53 @@ def refit_responses(
                 )
 
         over_range(run, len(responses), smallest=SHARE)
+    if not passed.all():
+        problem = remembering(problem, start) if (~passed).sum() > 1 else problem
     for r in np.flatnonzero(~passed):
         _one_by_one(
             problem, responses.take(slice(r, r + 1)), start, minima.take(slice(r, r + 1)), settings
         )
     return minima
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A factorisation with the blocks of its inverse kept (see `sparselmm.systems.base.Factored`)."""
+
+    logdet: float
+    factored: Any
+    blocks: tuple[Array, ...]
+
+    def solve(self, R: Array) -> Array:
+        """A^-1 R."""
+        return self.factored.solve(R)
+
+    def inverse_blocks(self) -> tuple[Array, ...]:
+        """Diagonal blocks of A^-1."""
+        return self.blocks
+
+
+@dataclass(frozen=True, slots=True)
+class RememberingSystem:
+    """A system that knows its factorisation at one T, where the descents of all responses begin."""
+
+    system: Any
+    T: tuple[Array, ...]
+    known: Remembered
+
+    def at(self, T: Sequence[Array]) -> Any:
+        """See `sparselmm.systems.base.System`."""
+        same = all(np.allclose(a, b, rtol=1e-13, atol=0.0) for a, b in zip(T, self.T, strict=True))
+        return self.known if same else self.system.at(T)
+
+
+def remembering(problem: Problem, start: Array) -> Problem:
+    """The same problem with the factorisation at `start` done once for all responses."""
+    T = problem.model.factors(np.asarray(start, dtype=float))
+    factored = problem.system.at(T)
+    known = Remembered(factored.logdet, factored, factored.inverse_blocks())
+    system: Any = RememberingSystem(problem.system, T, known)
+    return replace(problem, system=system)
 
 
 def with_response(problem: Problem, responses: Responses, r: int = 0) -> Problem:

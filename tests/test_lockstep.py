@@ -9,7 +9,14 @@ import pandas as pd
 import pytest
 
 import sparselmm as slm
-from sparselmm.batch import _constant, _side_by_side, make_engine, refit_responses, with_response
+from sparselmm.batch import (
+    _constant,
+    _side_by_side,
+    make_engine,
+    refit_responses,
+    remembering,
+    with_response,
+)
 from sparselmm.optimise import minimise
 from sparselmm.responses import cross_products, draw_rows, make_rows, normal_source
 from sparselmm.small import bytes_per_response, deviances, slopes, workspace
@@ -213,3 +220,20 @@ def test_a_saddle_is_left_downhill(rng):
         step, definite = solve_scaled(H, g, np.ones((1, 3), bool))
     assert not definite[0]
     assert (np.sign(step) == -np.sign(g)).all()
+
+
+def test_the_factorisation_at_the_start_is_shared(rng):
+    data = slm.load_dataset("penicillin")
+    fit = slm.lmm("diameter ~ 1 + (1 | plate) + (1 | sample)", data).fit
+    rows = make_rows(fit)
+    responses = cross_products(rows, draw_rows(rows, normal_source(fit, rows), [rng] * 3))
+    shared = remembering(fit.problem, fit.optimum.theta)
+    at = shared.system.at(fit.model.factors(fit.optimum.theta))
+    assert at is shared.system.known
+    assert shared.solve(1.1 * fit.optimum.theta).deviance == pytest.approx(
+        fit.problem.solve(1.1 * fit.optimum.theta).deviance
+    )
+    minima = refit_responses(fit.problem, None, responses, fit.optimum.theta)
+    engine = refit_responses(fit.problem, make_engine(fit.problem), responses, fit.optimum.theta)
+    np.testing.assert_allclose(minima.deviance, engine.deviance, atol=1e-7)
+    np.testing.assert_allclose(minima.beta, engine.beta, rtol=1e-5, atol=1e-5)
