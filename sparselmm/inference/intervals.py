@@ -61,4 +61,8 @@ def conf_int(
         from sparselmm.inference.profile import profile_intervals
 
         return profile_intervals(fit, level, parm, **kwargs)
+    if method == "bootstrap":
+        from sparselmm.inference.bootstrap import bootstrap_intervals
+
+        return bootstrap_intervals(fit, level, parm, **kwargs)
     raise InferenceError(f"Found method={method!r}; expected one of {', '.join(METHODS)}.")

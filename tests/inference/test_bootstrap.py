@@ -264,3 +264,12 @@ def test_progress_bar(fit, capsys):
     pytest.importorskip("tqdm")
     fit.bootstrap(3, rng=1, progress=True)
     assert "3/3" in capsys.readouterr().err
+
+
+def test_conf_int_takes_the_bootstrap():
+    fit = slm.lmm("Reaction ~ Days + (1 | Subject)", slm.load_dataset("sleepstudy"))
+    intervals = fit.conf_int(method="bootstrap", nsim=200, rng=3)
+    direct = fit.bootstrap(200, rng=3).conf_int()
+    assert list(intervals.columns) == ["lower", "upper"]
+    assert {"Intercept", "Days", "sd_Intercept|Subject", "sigma"} <= set(intervals.index)
+    np.testing.assert_allclose(intervals.to_numpy(), direct.loc[intervals.index].to_numpy())
