@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sparselmm._types import Array
 from sparselmm.covariance.model import CovarianceModel, covariance_model
 from sparselmm.criterion import Solution, by_levels, fixed_covariance
-from sparselmm.errors import DataError
+from sparselmm.errors import DataError, IdentifiabilityWarning
 from sparselmm.gram import Gram
+from sparselmm.linalg import spectrum
 from sparselmm.optimise import Entry, Optimum, minimise
 from sparselmm.options import Options
 from sparselmm.problem import Problem
@@ -21,9 +25,10 @@ from sparselmm.threads import limited_threads, thread_count
 if TYPE_CHECKING:
     from sparselmm.design import Design, DesignSpec
 
-LARGE = 2e10  # operations per evaluation from which on the tolerance is looser
+MEDIUM, LARGE = 2e8, 2e10  # operations per evaluation from which on tolerances are looser
+DEPENDENT = 1e-12  # smallest eigenvalue of scaled cross-products that counts as none
 ROUNDING_SHARE = 1e-28  # of y'y: a residual of 1e-14 of the response has no digits
-TOLERANCE, TOLERANCE_LARGE = 1e-9, 4e-7
+TOLERANCE, TOLERANCE_MEDIUM, TOLERANCE_LARGE = 1e-9, 3e-7, 4e-7
 
 
 @dataclass(frozen=True)
@@ -184,6 +189,7 @@ def prepare(spec: DesignSpec, design: Design, path: str = "auto") -> Prepared:
     with limited_threads(1):
         gram = Gram.from_design(design, spec.terms)
         _check_residual(design, gram, spec.response)
+        _check_random(gram, spec)
         model = covariance_model(spec.terms, [s for _, s in gram.shapes])
         return Prepared(spec, design, gram, choose(gram, path), model)
 
@@ -204,6 +210,26 @@ def _check_residual(design: Design, gram: Gram, response: str) -> None:
             "expected something left for the random effects and the residual. Check whether the "
             "response was computed from the predictors."
         )
+
+
+def _check_random(gram: Gram, spec: DesignSpec) -> None:
+    """Refuse columns of zeros left of a bar, warn of columns that depend on each other."""
+    for term in spec.terms:
+        products = gram.ZtZ[term.factor].sum(axis=0)[term.start : term.stop, term.start : term.stop]
+        size = products.diagonal()
+        if (size <= 0.0).any():
+            name = term.columns[int(np.flatnonzero(size <= 0.0)[0])]
+            raise DataError(
+                f"Column '{name}' of ({term.label}) is zero in all rows; expected a column that varies. Drop it."
+            )
+        root = spectrum(products)
+        if root.values[0] < DEPENDENT:
+            warnings.warn(
+                f"The columns of ({term.label}) depend on each other, so their covariances are not identified: "
+                "other values give the same fit. Drop one of them.",
+                IdentifiabilityWarning,
+                stacklevel=5,
+            )
 
 
 def fit(
@@ -231,18 +257,25 @@ def fit(
     if start is not None:
         T = [basis.internal_factor(j, t) for j, t in enumerate(model.factors(start))]
         internal = model.theta(T)
-    large = prepared.choice.cost.flops > LARGE
-    tolerance = options.tolerance or (TOLERANCE_LARGE if large else TOLERANCE)
+    tolerance, closing = default_tolerance(prepared.choice.cost.flops)
+    tolerance = options.tolerance or tolerance
     with limited_threads(prepared.threads(options)):
         optimum = minimise(
             prepared.problem(reml=reml),
             internal,
             tolerance=tolerance,
-            closing=not large,
+            closing=closing,
             max_evaluations=options.max_evaluations,
             report=report,
         )
         return describe_fit(prepared, optimum, reml=reml, options=options)
+
+
+def default_tolerance(flops: float) -> tuple[float, bool]:
+    """Promised gain at which to stop, and whether to take the closing step, by the cost of an evaluation."""
+    if flops > LARGE:
+        return TOLERANCE_LARGE, False
+    return (TOLERANCE_MEDIUM if flops > MEDIUM else TOLERANCE), True
 
 
 def describe_fit(prepared: Prepared, optimum: Optimum, *, reml: bool, options: Options) -> Fit:

@@ -13,8 +13,8 @@ class Options:
     ----------
     tolerance : float, optional
         Stop when another step promises to lower the deviance by less (half the squared length of the score in
-        standard errors). By default 1e-9, after which a closing step brings small fits to about 1e-12, and 4e-7
-        without a closing step where one evaluation takes more than 2e10 operations.
+        standard errors). By default 1e-9, and 3e-7 where one evaluation takes more than 2e8 operations;
+        a closing step then brings both to about 1e-12. Above 2e10 operations 4e-7 without a closing step.
     max_evaluations : int
         Evaluations of the score before giving up.
     threads : int, optional

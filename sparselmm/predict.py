@@ -115,6 +115,10 @@ def chosen_terms(fit: Fit, random: str | Sequence[str]) -> tuple[int, ...]:
         For names that are no term.
     """
     terms = fit.spec.terms
+    if not isinstance(random, str | Sequence):
+        raise InferenceError(
+            f"Found random={random!r}; expected 'all', 'none' or a list of terms or grouping factors."
+        )
     if isinstance(random, str) and random in ("all", "none"):
         return tuple(range(len(terms))) if random == "all" else ()
     chosen: set[int] = set()

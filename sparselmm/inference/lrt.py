@@ -210,8 +210,8 @@ def _add_test(
     high["df"] = df
     reason = not_nested(small, large)
     if df == 0 or reason:
-        notes.append(f"{name} and {other} have as many parameters: no test" if df == 0 else
-                     f"{name} is not nested in {other} ({reason}): no test")  # fmt: skip
+        notes.append(f"{name} is not nested in {other} ({reason}): no test" if reason else
+                     f"{name} and {other} have as many parameters: no test")  # fmt: skip
         return
     chisq = low["deviance"] - high["deviance"]
     if chisq < -1e-6 * max(1.0, 1e-6 * abs(high["deviance"])):
@@ -220,10 +220,15 @@ def _add_test(
         )
     high["chisq"] = max(chisq, 0.0)
     high["p"] = chi2_tail(high["chisq"], df)
-    if small.n_theta < large.n_theta:
+    if _variances(small) < _variances(large):
         notes.append(
             f"variances of {other} are zero in {name}: p by chi-square is too large, ranova() has the mixture"
         )
+
+
+def _variances(fit: Fit) -> int:
+    """Number of variances of the random effects: what a smaller model holds at zero, on the boundary."""
+    return int(fit.model.pivots.sum())
 
 
 def not_nested(small: Fit, large: Fit) -> str:

@@ -59,6 +59,14 @@ def from_formula(
         )
     env = caller_variables(kwargs.pop("eval_env", None), 2 + int(kwargs.pop("_depth", 0)))
     given = {name: kwargs.pop(name, None) for name in ("exog_re", "exog_vc")}
+    by_formula = re_formula is not None or vc_formula is not None
+    for name, matrix in given.items():
+        if matrix is not None and by_formula:
+            raise ValueError(
+                f"Found {name} beside re_formula or vc_formula; expected matrices or formulas for the "
+                "random effects, not both. "
+                f"Leave {name} out, or write its part as a formula."
+            )
     arguments, described = formula_arguments(
         formula,
         data,
