@@ -162,20 +162,33 @@ def average_information(gram: Gram, at: Solution, directions: Sequence[tuple[int
     -------
     ndarray, shape (m, m)
     """
-    D = np.zeros((gram.q, len(directions)))
-    views = zip(by_levels(gram.shapes, at.u), by_levels(gram.shapes, D), strict=True)
-    for factor, (U, view) in enumerate(views):
-        own = [a for a, (j, _) in enumerate(directions) if j == factor]
-        stack = np.stack([directions[a][1] for a in own], axis=2)
-        moved = (U @ stack.reshape(U.shape[1], -1)).reshape(*U.shape, len(own))
-        adjacent = own[-1] - own[0] + 1 == len(own)
-        view[:, :, slice(own[0], own[-1] + 1) if adjacent else own] = moved
-    inner = D.T @ D - D.T @ at.factored.solve(D)
+    U = by_levels(gram.shapes, at.u)
+    D = _directions(gram, U, directions)
+    squares = [u.T @ u for u in U]
+    along = np.array([np.vdot(S, squares[j]) for j, S in directions])
+    inner = np.zeros((len(directions), len(directions)))
+    for a, (j, first) in enumerate(directions):
+        for b, (k, second) in enumerate(directions[: a + 1]):
+            if j == k:
+                inner[a, b] = inner[b, a] = np.vdot(first @ squares[j], second)
+    inner -= D.T @ at.factored.solve(D)
     if gram.p:
         half = solve_lower(at.L_M, at.V_X.T @ D)
         inner -= half.T @ half
-    along = D.T @ at.u
     return 0.5 * (inner / at.s2 - np.outer(along, along) / (at.nu * at.s2**2))
+
+
+def _directions(gram: Gram, U: Sequence[Array], directions: Sequence[tuple[int, Array]]) -> Array:
+    """d_a = U S_a by levels, zero outside of S_a's factor; shape (q, m)."""
+    if len(U) == 1:
+        stack = np.stack([S for _, S in directions], axis=2)
+        return (U[0] @ stack.reshape(len(stack), -1)).reshape(gram.q, len(directions))
+    D = np.zeros((gram.q, len(directions)))
+    for factor, (u, view) in enumerate(zip(U, by_levels(gram.shapes, D), strict=True)):
+        for a, (j, S) in enumerate(directions):
+            if j == factor:
+                view[:, :, a] = u @ S
+    return D
 
 
 def fixed_covariance(at: Solution) -> Array:
