@@ -62,3 +62,9 @@ def test_matrices_beside_formulas_are_refused(sleep):
         slm.mixedlm(
             "Reaction ~ Days", sleep, groups="Subject", re_formula="1", exog_re=sleep[["Days"]]
         )
+
+
+def test_alpha_is_one_minus_level(sleep):
+    fit = slm.lmm(FORMULA, sleep)
+    with pytest.raises(slm.InferenceError, match=r"level=0\.95 is alpha=0\.05"):
+        fit.conf_int(alpha=0.05)

@@ -55,6 +55,10 @@ def conf_int(
     Intercept  238.03  264.78
     Days         7.44   13.50
     """
+    if "alpha" in kwargs:
+        raise InferenceError(
+            f"Found alpha={kwargs['alpha']!r}; expected level, the coverage: level=0.95 is alpha=0.05."
+        )
     if method == "wald":
         return wald_intervals(fit, level, parm, **kwargs)
     if method == "profile":
