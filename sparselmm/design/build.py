@@ -111,7 +111,7 @@ def argument(values: Any, name: str, table: Table) -> Column | None:
 
 def _aligned(values: Any, name: str, table: Table) -> Any:
     """A pandas Series in the order of the data's row labels; other values as they are."""
-    labels = getattr(values, "index", None)
+    labels: Any = getattr(values, "index", None)
     if table.index is None or not hasattr(labels, "equals") or labels.equals(table.index):
         return values
     if len(labels) != table.n:
