@@ -41,6 +41,8 @@ SHORTER = 0.3  # of a step that raised the deviance
 WIDEST = 2.0  # radius of the trust region, per root of the number of terms
 NARROWEST = 1e-7
 LARGEST_SCORE = 1e-3  # in standard errors, that a certificate lets pass
+MANY_LEVELS = 1_000  # of every factor, from which on a closing step may not be worth its time
+NEGLIGIBLE = 2e-14  # promised gain per level that moves theta by less than about 3e-7 of itself
 ROUNDING = 1e-13  # relative error of a deviance
 EPSILON, LEAST_RESIDUAL = 2e-16, 1e-13  # of y'y: its error, and an r2 that has lost its digits
 LEARNING_RANGE = 0.3  # relative change of T over which two scores still tell about the Hessian
@@ -174,7 +176,8 @@ def minimise(
         Stop when a step promises to lower the deviance by less.
     closing : bool
         Whether to take that last step too, with the estimates but without the score there. Convergence is
-        superlinear, so it leaves an error far below what the certificate shows.
+        superlinear, so it leaves an error far below what the certificate shows. Not taken where it would not show
+        in theta, whose standard error falls with the root of the number of levels.
     max_evaluations : int
     report : callable
         Called with every log entry.
@@ -190,7 +193,9 @@ def minimise(
         if run.best is None:
             raise
         outcome = Outcome.INTERRUPTED
-    return run.finish(outcome, closing=closing and outcome is Outcome.CONVERGED)
+    levels = min(n_levels for n_levels, _ in problem.gram.shapes)
+    shown = levels < MANY_LEVELS or (run.next is not None and run.next.gain > NEGLIGIBLE * levels)
+    return run.finish(outcome, closing=closing and shown and outcome is Outcome.CONVERGED)
 
 
 class _Run:
