@@ -45,10 +45,6 @@ class Spectrum(NamedTuple):
     values: Array
     vectors: Array
 
-    def is_definite(self, tolerance: float = 1e-8) -> bool:
-        """Whether there is no negative curvature beyond rounding."""
-        return bool(self.values[0] > -tolerance)
-
     def solve(self, g: Array, tolerance: float = 1e-10) -> Array:
         """Minimum-norm solution of H x = g, in the scaled coordinates."""
         inverse = np.where(self.values > tolerance, 1.0 / np.maximum(self.values, tolerance), 0.0)

@@ -8,7 +8,7 @@ import numpy as np
 
 from sparselmm._types import Array
 from sparselmm.kernels import smallchol
-from sparselmm.systems.blocks import BlockInverse, Layout, assemble, component_labels, make_layout
+from sparselmm.systems.blocks import BlockInverse, Layout, assemble
 from sparselmm.systems.leading import Leading
 from sparselmm.threads import over_range
 
@@ -60,8 +60,3 @@ class GroupedStore:
         flat, logdets = assemble(self.leading, at, G, A22), np.empty(len(at.order))
         over_range(smallchol.factor_components, len(at.order), at.start, at.order, flat, logdets)
         return GroupedFactor(self, G, flat, float(logdets.sum()))
-
-
-def make_grouped(lead: Leading) -> GroupedStore:
-    """The grouped store of a design."""
-    return GroupedStore(lead, make_layout(lead, component_labels(lead)))
