@@ -26,7 +26,11 @@ MODELS = {
     "unknown column": (
         lambda: slm.lmm("Reaction ~ days + (Days | Subject)", sleep()),
         slm.DataError,
-        "The data have no column 'days'; did you mean 'Days'?",
+        (
+            "The data have no column 'days'; did you mean 'Days'?\n"
+            "    Reaction ~ days + (Days | Subject)\n"
+            "               ^^^^"
+        ),
     ),
     "bar outside parentheses": (
         lambda: slm.lmm("Reaction ~ Days + 1 | Subject", sleep()),
@@ -121,7 +125,7 @@ MODELS = {
         lambda: slm.lmm(SLOPE, sleep(w=np.where(EVERY_SECOND, np.nan, 1.0)), weights="w"),
         slm.DataError,
         (
-            "Weights 'w': 90 of 180 are missing, numbers of zero or more are expected; replace them, "
+            "Weights 'w': 90 of 180 are missing, finite numbers of zero or more are expected; replace them, "
             "or give weight 0 to drop a row."
         ),
     ),
@@ -129,7 +133,7 @@ MODELS = {
         lambda: slm.lmm(SLOPE, sleep(w=np.where(EVERY_SECOND, -1.0, 1.0)), weights="w"),
         slm.DataError,
         (
-            "Weights 'w': 90 of 180 are negative, numbers of zero or more are expected; replace them, "
+            "Weights 'w': 90 of 180 are negative, finite numbers of zero or more are expected; replace them, "
             "or give weight 0 to drop a row."
         ),
     ),

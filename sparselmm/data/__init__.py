@@ -7,7 +7,8 @@ codes into its sorted values, once; categoricals keep the order of their categor
 dictionaries of arrays are read directly, every other kind of frame through narwhals.
 
 Missing (None, NA, NaN, NaT, null) is decided here and nowhere else, so that pandas, polars and
-pyarrow give the same rows. Infinite numbers are refused with the column's name and their count.
+pyarrow give the same rows. Infinite numbers in rows that are used are refused, with the column's
+name and their count.
 """
 
 from sparselmm.data.columns import Column, array_column, missing_rows

@@ -36,6 +36,8 @@ class Column:
         What the codes mean, in level order; None unless `kind` is ``category``.
     missing
         (n,) bool, or None when nothing is missing.
+    infinite
+        (n,) bool, or None when all numbers are finite.
     """
 
     name: str
@@ -43,9 +45,10 @@ class Column:
     values: Array
     categories: pd.Index | None = None
     missing: Array | None = None
+    infinite: Array | None = None
 
     def take(self, rows: Array | None) -> Column:
-        """Keep some rows, none of which may be missing; None keeps all without copying."""
+        """Keep some rows, none missing or infinite; None keeps all without copying."""
         if rows is None:
             return self
         return Column(self.name, self.kind, self.values.take(rows), self.categories)
@@ -83,12 +86,42 @@ class Column:
         return pd.Series(values.remove_unused_categories())
 
 
-def missing_rows(columns: Iterable[Column]) -> Array | None:
-    """(n,) bool: rows where any of the columns is missing, or None when there are none."""
+def missing_rows(columns: Iterable[Column], unused: Array | None = None) -> Array | None:
+    """(n,) bool: rows where any of the columns is missing, or None when there are none.
+
+    Parameters
+    ----------
+    columns
+        What a model needs of the data.
+    unused
+        (n,) bool: rows that are left out for another reason.
+
+    Raises
+    ------
+    DataError
+        For infinite values in the rows that remain.
+    """
+    columns = list(columns)
     masks = [column.missing for column in columns if column.missing is not None]
-    if not masks:
-        return None
-    return np.logical_or.reduce(masks)
+    missing = np.logical_or.reduce(masks) if masks else None
+    for column in columns:
+        _refuse_infinite(column, [mask for mask in (missing, unused) if mask is not None])
+    return missing
+
+
+def _refuse_infinite(column: Column, left_out: list[Array]) -> None:
+    if column.infinite is None:
+        return
+    infinite = column.infinite
+    for mask in left_out:
+        infinite = infinite & ~mask
+    count = int(infinite.sum())
+    if count:
+        raise DataError(
+            f"'{column.name}' holds {count} infinite value{'s' * (count > 1)}, "
+            f"first in row {int(infinite.argmax())} (counted from 0), finite numbers are "
+            "expected; replace them, or make them missing so that the rows are dropped."
+        )
 
 
 def array_column(values: Any, name: str, n: int) -> Column:
@@ -109,13 +142,44 @@ def array_column(values: Any, name: str, n: int) -> Column:
 
 
 def from_array(values: Any, name: str) -> Column:
-    """Read a one-dimensional array, list or series of any library."""
+    """Read a one-dimensional array, list or series of any library.
+
+    Raises
+    ------
+    DataError
+        When it has more than one dimension, and as `from_pandas`.
+    """
     if isinstance(values, (pd.Series, pd.Index, pd.Categorical)):
         return from_pandas(pd.Series(values, copy=False), name)
-    array = np.asarray(values)
+    if isinstance(values, np.ma.MaskedArray):
+        return _from_masked(values, name)
+    array = _array(values)
+    if array.ndim != 1:
+        raise DataError(
+            f"'{name}' has shape {array.shape}, expected ({len(array)},), one value per row; give "
+            "each column a name of its own, or flatten a single one with .ravel()."
+        )
     if array.dtype.kind in "fiub":
         return from_numpy(array, name)
     return from_pandas(pd.Series(array, copy=False), name)
+
+
+def _array(values: Any) -> Array:
+    """An array, of objects where a list is ragged."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        return pd.Series(list(values), dtype=object).to_numpy()
+
+
+def _from_masked(values: np.ma.MaskedArray, name: str) -> Column:
+    """Read an array with a mask; what is masked is missing."""
+    mask, data = np.ma.getmaskarray(values), np.asarray(values.data)
+    if data.dtype.kind in "fiub" and data.ndim == 1:
+        return from_numpy(data, name, mask)
+    data = data.copy() if data.dtype.kind in "mM" else data.astype(object)
+    data[mask] = None
+    return from_array(data, name)
 
 
 def from_pandas(series: pd.Series, name: str) -> Column:
@@ -140,12 +204,13 @@ def from_pandas(series: pd.Series, name: str) -> Column:
 
 
 def from_numpy(values: Array, name: str, missing: Array | None = None) -> Column:
-    """Read numbers or booleans; NaN is missing, infinity is refused."""
+    """Read numbers or booleans; NaN is missing."""
     if values.dtype.kind == "b":
         return Column(name, "boolean", values, None, _some(missing))
+    infinite = None
     if values.dtype.kind == "f":
-        missing = _not_finite(values, name, missing)
-    return Column(name, "number", values, None, _some(missing))
+        missing, infinite = _not_finite(values, missing)
+    return Column(name, "number", values, None, _some(missing), _some(infinite))
 
 
 def from_codes(codes: Array, categories: pd.Index, name: str) -> Column:
@@ -162,24 +227,18 @@ def _some(mask: Array | None) -> Array | None:
     return mask if mask is not None and mask.any() else None
 
 
-def _not_finite(values: Array, name: str, missing: Array | None) -> Array | None:
+def _not_finite(values: Array, missing: Array | None) -> tuple[Array | None, Array | None]:
+    """Where values are missing, and where they are infinite."""
     with np.errstate(invalid="ignore", over="ignore"):
         total = float(values.sum())
     if math.isfinite(total):
-        return missing
+        return missing, None
     nan = np.isnan(values)
     infinite = np.isinf(values)
     if missing is not None:
         nan |= missing
         infinite &= ~missing
-    count = int(infinite.sum())
-    if count:
-        raise DataError(
-            f"'{name}' holds {count} infinite value{'s' * (count > 1)}, "
-            f"first in row {int(infinite.argmax())} (counted from 0), finite numbers are "
-            "expected; replace them, or make them missing so that the rows are dropped."
-        )
-    return nan
+    return nan, infinite
 
 
 def _numpy_dtype(dtype: Any) -> np.dtype:

@@ -118,7 +118,7 @@ def _pandas_table(data: pd.DataFrame) -> Table:
 def _mapping_table(data: Mapping[str, Any]) -> Table:
     if not data:
         raise DataError("The data are an empty mapping, expected columns by name; fill it.")
-    lengths = {name: np.shape(values)[:1] for name, values in data.items()}
+    lengths = {name: _length(values) for name, values in data.items()}
     if len(set(lengths.values())) != 1 or () in lengths.values():
         found = ", ".join(f"'{name}' {shape}" for name, shape in list(lengths.items())[:6])
         raise DataError(
@@ -130,3 +130,11 @@ def _mapping_table(data: Mapping[str, Any]) -> Table:
         return from_array(data[name], name)
 
     return Table(next(iter(lengths.values()))[0], list(data), read)
+
+
+def _length(values: Any) -> tuple[int, ...]:
+    """Length of the first dimension, () for a scalar; lists may be ragged."""
+    try:
+        return np.shape(values)[:1]
+    except ValueError:
+        return (len(values),)

@@ -12,7 +12,7 @@ from sparselmm._types import TEMPLATES, Array, Design, Template
 from sparselmm.data import Column, array_column
 from sparselmm.design.assemble import TermParts, assemble
 from sparselmm.design.build import kept_index, kept_numbers
-from sparselmm.design.checks import check_response
+from sparselmm.design.checks import check_response, check_scale
 from sparselmm.design.encode import PlainColumns
 from sparselmm.design.factors import Levels, code_column, learn_levels
 from sparselmm.design.rows import Rows, choose_rows
@@ -132,7 +132,8 @@ def _matrix(values: Any, names: Sequence[str], n: int, what: str) -> list[Column
             return []
         raise DataError(f"{what} is missing, expected {len(names)} columns for {list(names)}.")
     shape = np.shape(values)
-    matrix = np.asarray(values).reshape(n, -1) if len(shape) == 1 else np.asarray(values)
+    matrix = values if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
+    matrix = matrix.reshape(n, -1) if len(shape) == 1 else matrix
     if matrix.shape != (n, len(names)):
         raise DataError(
             f"{what} has shape {shape}, expected ({n}, {len(names)}): one row per response, "
@@ -145,6 +146,7 @@ def _stack(columns: Sequence[Column], rows: Rows) -> Array:
     X = np.empty((rows.n, len(columns)))
     for i, column in enumerate(columns):
         X[:, i] = column.take(rows.kept).numbers("Predictor")
+    check_scale(X, "Predictor", [column.name for column in columns])
     return X
 
 

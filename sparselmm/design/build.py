@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,11 @@ import pandas as pd
 from sparselmm._types import Array, Design
 from sparselmm.data import Column, Table, array_column, open_table
 from sparselmm.design.assemble import TermParts, assemble
-from sparselmm.design.checks import check_response
+from sparselmm.design.checks import check_response, check_scale
 from sparselmm.design.contrasts import check_contrasts
 from sparselmm.design.encode import Encoder, evaluate, learn_columns
 from sparselmm.design.factors import Levels, code_column, learn_levels
-from sparselmm.design.names import expression_variables, variables
+from sparselmm.design.names import expression_variables, known, variables
 from sparselmm.design.rows import Rows, choose_rows
 from sparselmm.design.spec import DesignSpec, Expression
 from sparselmm.errors import DataError, FormulaError, pointed
@@ -125,8 +125,18 @@ def _aligned(values: Any, name: str, table: Table) -> Any:
 
 
 def kept_numbers(column: Column | None, rows: Rows, role: str) -> Array | None:
-    """(n,) float64 copy of the rows kept, so that later changes of the data do no harm."""
-    return None if column is None else np.array(column.take(rows.kept).numbers(role))
+    """(n,) float64 copy of the rows kept, so that later changes of the data do no harm.
+
+    Raises
+    ------
+    DataError
+        When they are not numbers, or of extreme size.
+    """
+    if column is None:
+        return None
+    values = np.array(column.take(rows.kept).numbers(role))
+    check_scale(values[:, None], role, [column.name])
+    return values
 
 
 def kept_index(index: pd.Index | None, rows: Rows) -> pd.Index | None:
@@ -151,13 +161,15 @@ class _Needed:
 
 
 def _needed(parsed: ParsedFormula, table: Table) -> _Needed:
-    name = parsed.response
+    name, text = parsed.response, parsed.text
     return _Needed(
-        response=(name,) if parsed.response_is_name else expression_variables(name, table),
-        fixed=variables(parsed.fixed, table),
-        offsets=tuple(expression_variables(text, table) for text in parsed.offsets),
-        lefts=tuple(variables(term.left, table) for term in parsed.random),
-        groupings=tuple(term.grouping for term in parsed.random),
+        response=known((name,), table, text)
+        if parsed.response_is_name
+        else expression_variables(name, table, text),
+        fixed=variables(parsed.fixed, table, text),
+        offsets=tuple(expression_variables(o, table, text) for o in parsed.offsets),
+        lefts=tuple(variables(term.left, table, text) for term in parsed.random),
+        groupings=tuple(known(term.grouping, table, text) for term in parsed.random),
     )
 
 
@@ -173,13 +185,17 @@ def _response(
 
 
 def _offset(
-    offsets: Collection[Expression], columns: Mapping[str, Column], shift: Column | None, rows: Rows
+    offsets: Sequence[Expression], columns: Mapping[str, Column], shift: Column | None, rows: Rows
 ) -> Array | None:
     """Sum of the ``offset()`` terms and the argument."""
     summands = [evaluate(e.text, _some(columns, e.variables), rows.n) for e in offsets]
     if shift is not None:
         summands.append(shift.take(rows.kept).numbers("Offset"))
-    return np.sum(summands, axis=0) if summands else None
+    if not summands:
+        return None
+    total = np.sum(summands, axis=0)
+    check_scale(total[:, None], "Offset", [shift.name if shift else offsets[0].text])
+    return total
 
 
 class _Matrices:
@@ -196,6 +212,7 @@ class _Matrices:
         if made is None:
             columns = _some(self._columns, names)
             made = learn_columns(part, columns, self._n, self._contrasts)
+            check_scale(made[1], "Predictor", made[0].names)
             self._made[part] = made
         return made
 

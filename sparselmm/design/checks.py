@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,10 +12,14 @@ from sparselmm.design.factors import Levels
 from sparselmm.errors import DataError, IdentifiabilityWarning
 
 _TOLERANCE = 1e-8
+SMALL, LARGE = (
+    1e-50,
+    1e50,
+)  # sizes whose squares, and products of squares, are floating-point numbers
 
 
 def check_response(y: Array, name: str) -> None:
-    """Refuse a constant response.
+    """Refuse a constant response, and one of extreme size.
 
     Raises
     ------
@@ -26,6 +31,37 @@ def check_response(y: Array, name: str) -> None:
             f"Response '{name}' is constant ({y[0]:g} in all {len(y)} rows); a mixed model needs "
             "a response that varies; check the column and the rows kept."
         )
+    check_scale(y[:, None], "Response", [name])
+
+
+def check_scale(matrix: Array, role: str, names: Sequence[str]) -> None:
+    """Refuse columns so large or so small that their squares leave the range of numbers.
+
+    Parameters
+    ----------
+    matrix
+        (n, p) finite values.
+    role
+        What the columns are, for the message.
+    names
+        p names.
+
+    Raises
+    ------
+    DataError
+        Naming the column and its largest absolute value. A column of zeros is not refused.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        squares = np.einsum("ij,ij->j", matrix, matrix)
+    fine = (squares > len(matrix) * SMALL**2) & (squares < LARGE**2)
+    for j in np.flatnonzero(~fine).tolist():
+        size = float(np.abs(matrix[:, j]).max(initial=0.0))
+        if size >= LARGE or 0.0 < size <= SMALL:
+            raise DataError(
+                f"{role} '{names[j]}' has values up to {size:.2g} in size, expected between "
+                f"{SMALL:g} and {LARGE:g}, or their squares leave the range of numbers; change the "
+                "unit."
+            )
 
 
 def check_levels(levels: Levels, n: int) -> None:

@@ -135,7 +135,7 @@ def learn_columns(
     FormulaError
         When formulaic cannot evaluate the sum.
     DataError
-        When a column of the matrix is not numeric or not finite.
+        When a column of the matrix is not numeric or not finite, and for a category of one level.
     """
     if part.plain and all(columns[name].kind in _NUMERIC for name in part.names):
         encoder = PlainColumns(part.names, part.intercept)
@@ -151,6 +151,7 @@ def learn_columns(
         if isinstance(values.dtype, pd.CategoricalDtype)
     }
     encoder = FormulaicColumns(tuple(columns), spec, categories, chosen)
+    _check_levels(spec, n)
     check_finite(matrix, encoder.names)
     return encoder, matrix
 
@@ -173,6 +174,17 @@ def evaluate(expression: str, columns: Columns, n: int) -> Array:
         )
     check_finite(matrix, tuple(spec.column_names))
     return matrix[:, 0].copy()
+
+
+def _check_levels(spec: ModelSpec, n: int) -> None:
+    """Refuse categorical predictors of one level, whose columns formulaic leaves out."""
+    for factor, (_, state) in spec.encoder_state.items():
+        levels = state.get("categories")
+        if levels is not None and len(levels) < 2:
+            raise DataError(
+                f"Predictor `{factor}` has one level ({levels[0]}) in the {n} rows used; at least 2 "
+                "are expected; remove it from the formula, or check the column and the rows kept."
+            )
 
 
 def _check_kind(column: Column) -> None:

@@ -50,7 +50,7 @@ def materialise(
 
     plain = {name: values for name, values in series.items() if name not in contrasts}
     coded = {
-        name: C(series[name], contrast(name, choice))
+        name: C(series[name], contrast(name, choice, list(series[name].cat.categories)))
         for name, choice in contrasts.items()
         if name in series
     }
@@ -91,7 +91,7 @@ def readable(text: str) -> Iterator[None]:
                 f"`{text}` cannot be evaluated: {_first_line(error)}. Columns, numpy as `np` "
                 "and formulaic's transforms can be used; compute anything else as a column first."
             ) from error
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
             raise DataError(
                 f"`{text}` cannot be evaluated with these data: {_first_line(error)}. "
                 "Check the types of its variables."

@@ -13,50 +13,70 @@ from collections.abc import Iterator
 from typing import TypeGuard
 
 from sparselmm.data import Table
+from sparselmm.data.frame import unknown_column
 from sparselmm.design.materialise import readable
-from sparselmm.errors import FormulaError
+from sparselmm.errors import DataError, FormulaError
 from sparselmm.formula import Predictor
+from sparselmm.formula.locate import point_at
 
 
-def variables(part: Predictor, table: Table) -> tuple[str, ...]:
+def variables(part: Predictor, table: Table, formula: str) -> tuple[str, ...]:
     """Columns that a sum needs, in the order of first use.
+
+    Parameters
+    ----------
+    part
+        The sum.
+    table
+        The data.
+    formula
+        All of the formula, which messages point into.
 
     Raises
     ------
     FormulaError
-        When the sum cannot be read or calls a function that is not there.
+        When the sum cannot be read, calls a function that is not there, or holds `^` for a power.
     DataError
         When a column is not in the data.
     """
-    found = part.names if part.plain else _of_terms(part.text, table)
-    for name in found:
-        table.column(name)
-    return found
+    return known(part.names if part.plain else _of_terms(part.text, table, formula), table, formula)
 
 
-def expression_variables(expression: str, table: Table) -> tuple[str, ...]:
-    """Columns that a Python expression needs; errors as `variables`."""
-    found = tuple(dict.fromkeys(_of_expression(expression, table)))
-    for name in found:
-        table.column(name)
-    return found
+def expression_variables(expression: str, table: Table, formula: str) -> tuple[str, ...]:
+    """Columns that a Python expression needs; arguments and errors as `variables`."""
+    found = tuple(dict.fromkeys(_of_expression(expression, table, formula)))
+    return known(found, table, formula)
 
 
-def _of_terms(text: str, table: Table) -> tuple[str, ...]:
+def known(names: tuple[str, ...], table: Table, formula: str) -> tuple[str, ...]:
+    """The same names.
+
+    Raises
+    ------
+    DataError
+        Pointing at the first one that is no column of the data.
+    """
+    for name in names:
+        if name not in table:
+            raise DataError(point_at(unknown_column(name, table.names), formula, name))
+    return names
+
+
+def _of_terms(text: str, table: Table, formula: str) -> tuple[str, ...]:
     from formulaic import Formula
 
     with readable(text):
-        formula = Formula(text)
+        terms = Formula(text)
     found: list[str] = []
-    for factor in (factor for term in formula for factor in term.factors):
+    for factor in (factor for term in terms for factor in term.factors):
         if factor.eval_method.value == "lookup":
             found.append(factor.expr)
         elif factor.eval_method.value == "python":
-            found.extend(_of_expression(factor.expr, table))
+            found.extend(_of_expression(factor.expr, table, formula))
     return tuple(dict.fromkeys(found))
 
 
-def _of_expression(expression: str, table: Table) -> Iterator[str]:
+def _of_expression(expression: str, table: Table, formula: str) -> Iterator[str]:
     from formulaic.transforms import TRANSFORMS
 
     quoted: list[str] = []
@@ -66,7 +86,9 @@ def _of_expression(expression: str, table: Table) -> Iterator[str]:
         return f"_quoted_{len(quoted) - 1}_"
 
     tree = _parsed(re.sub(r"`([^`]*)`", stand_in, expression), expression)
-    known = {*TRANSFORMS, *dir(builtins)}
+    if any(isinstance(node, ast.BitXor) for node in ast.walk(tree)):
+        raise FormulaError(point_at(_exclusive_or(expression), formula, "^"))
+    elsewhere = {*TRANSFORMS, *dir(builtins)}
     dotted = {id(node.value): ast.unparse(node) for node in ast.walk(tree) if _is_dotted(node)}
     functions = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for node in ast.walk(tree):
@@ -76,11 +98,12 @@ def _of_expression(expression: str, table: Table) -> Iterator[str]:
             continue
         name = quoted[int(node.id[8:-1])] if node.id.startswith("_quoted_") else node.id
         if id(node) in functions and name not in table:
-            if name not in known:
-                raise FormulaError(_unknown_function(name, expression))
+            if name not in elsewhere:
+                message = _unknown_function(name, expression)
+                raise FormulaError(point_at(message, formula, name))
         elif dotted.get(id(node), "") in table:
             yield dotted[id(node)]
-        elif name in table or name not in known:
+        elif name in table or name not in elsewhere:
             yield name
 
 
@@ -95,6 +118,13 @@ def _parsed(text: str, expression: str) -> ast.Expression:
 
 def _is_dotted(node: ast.AST) -> TypeGuard[ast.Attribute]:
     return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+
+
+def _exclusive_or(expression: str) -> str:
+    return (
+        f"Found `^` in `{expression}`, which Python reads as 'exclusive or'; "
+        "write `**` for a power."
+    )
 
 
 def _unknown_function(name: str, expression: str) -> str:

@@ -38,13 +38,15 @@ def choose_rows(columns: Iterable[Column], n: int, weights: Column | None) -> Ro
     Raises
     ------
     DataError
-        For missing or negative weights, and when no row is left.
+        For missing, infinite or negative weights in rows that are complete, for infinite values
+        in the rows used, and when no row is left.
     """
     columns = list(columns)
     if n == 0:
         raise DataError("The data have no rows; at least two are expected.")
-    missing = missing_rows(columns)
     zero = _zero_weights(weights)
+    missing = missing_rows(columns, zero)
+    _check_weights(weights, missing)
     if missing is None and zero is None:
         return Rows(None, n)
     dropped = np.zeros(n, dtype=bool) if missing is None else missing
@@ -66,20 +68,30 @@ def _zero_weights(weights: Column | None) -> Array | None:
     if weights is None:
         return None
     values = weights.numbers("Weights")
-    _refuse(weights.missing, weights.name, "missing")
     if values.min() > 0:
         return None
-    _refuse(values < 0, weights.name, "negative")
-    return values == 0
+    zero = values == 0
+    return zero if weights.missing is None else zero & ~weights.missing
 
 
-def _refuse(bad: Array | None, name: str, kind: str) -> None:
-    count = 0 if bad is None else int(bad.sum())
-    if count:
-        raise DataError(
-            f"Weights '{name}': {count} of {len(bad)} are {kind}, "  # type: ignore[arg-type]
-            "numbers of zero or more are expected; replace them, or give weight 0 to drop a row."
-        )
+def _check_weights(weights: Column | None, dropped: Array | None) -> None:
+    """Refuse weights that are no weights, but for rows that are left out anyway."""
+    if weights is None:
+        return
+    values = weights.numbers("Weights")
+    bad = {
+        "missing": weights.missing,
+        "infinite": weights.infinite,
+        "negative": None if values.min() >= 0 else values < 0,
+    }
+    for kind, mask in bad.items():
+        used = mask if mask is None or dropped is None else mask & ~dropped
+        count = 0 if used is None else int(used.sum())
+        if count:
+            raise DataError(
+                f"Weights '{weights.name}': {count} of {len(values)} are {kind}, finite numbers of "
+                "zero or more are expected; replace them, or give weight 0 to drop a row."
+            )
 
 
 def _nothing_left(columns: list[Column], n: int) -> str:

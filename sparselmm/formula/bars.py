@@ -76,6 +76,7 @@ def cut_bars(formula: str) -> CutFormula:
     """
     tokens = tokenize(formula)
     left, right = _sides(tokens, formula)
+    _refuse_dot(tokens, formula)
     bars: list[Bar] = []
     offsets: list[str] = []
     fixed: list[Summand] = []
@@ -156,6 +157,17 @@ def _sides(tokens: list[Token], formula: str) -> tuple[tuple[Token, ...], list[T
         message = "Nothing stands right of `~`; add predictors and a term such as `(1 | group)`."
         raise FormulaError(pointed(message, formula, tokens[at].start))
     return tuple(tokens[:at]), tokens[at + 1 :]
+
+
+def _refuse_dot(tokens: Iterable[Token], formula: str) -> None:
+    for token in tokens:
+        if token.text == "." and token.kind == "value":
+            _fail(
+                "`.` (all other columns) would hold the grouping factors too; name the columns, "
+                "joined by `+`.",
+                formula,
+                token,
+            )
 
 
 def _no_bars(tokens: Sequence[Token], formula: str) -> NoReturn:

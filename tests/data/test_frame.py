@@ -141,6 +141,32 @@ def test_missing_floats_agree_over_frames(values):
         assert missing.tolist() == expected
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([3.0, np.inf, 1.0]),
+        np.array([3, 7, 1]),
+        np.array([True, False, True]),
+        np.array(["c", "?", "a"]),
+        np.array(["c", "?", "a"], dtype=object),
+        np.array(["2020-01-03", "2020-01-07", "2020-01-01"], dtype="datetime64[D]"),
+    ],
+    ids=lambda values: values.dtype.kind,
+)
+def test_masked_values_are_missing(values):
+    mask = [False, True, False]
+    column = open_table({"x": np.ma.array(values, mask=mask)}).column("x")
+    assert missing_rows([column]).tolist() == mask  # type: ignore[union-attr]
+    rows = np.array([0, 2])
+    plain = open_table({"x": values[rows]}).column("x")
+    assert column.kind == plain.kind
+    np.testing.assert_array_equal(column.take(rows).series().to_numpy(), values[rows])
+
+
+def test_a_mask_without_masked_values():
+    assert open_table({"x": np.ma.array([1.0, 2.0])}).column("x").missing is None
+
+
 class TestMessages:
     def check(self, message, call):
         with pytest.raises(DataError) as caught:
@@ -162,8 +188,34 @@ class TestMessages:
             self.check(
                 "'x' holds 2 infinite values, first in row 1 (counted from 0), finite numbers are "
                 "expected; replace them, or make them missing so that the rows are dropped.",
-                lambda data=data: open_table(data).column("x"),
+                lambda data=data: missing_rows([open_table(data).column("x")]),
             )
+
+    def test_infinite_in_a_row_that_is_left_out(self):
+        table = open_table({"x": [1.0, np.inf, -np.inf], "z": [1.0, np.nan, 2.0]})
+        unused = np.array([False, False, True])
+        columns = [table.column("x"), table.column("z")]
+        assert missing_rows(columns, unused).tolist() == [False, True, False]  # type: ignore[union-attr]
+        self.check(
+            "'x' holds 1 infinite value, first in row 2 (counted from 0), finite numbers are "
+            "expected; replace them, or make them missing so that the rows are dropped.",
+            lambda: missing_rows(columns),
+        )
+
+    @pytest.mark.parametrize("width", [1, 2])
+    def test_two_dimensions(self, width):
+        self.check(
+            f"'x' has shape (3, {width}), expected (3,), one value per row; give each column a name "
+            "of its own, or flatten a single one with .ravel().",
+            lambda: open_table({"x": np.ones((3, width))}).column("x"),
+        )
+
+    def test_ragged_list(self):
+        self.check(
+            "'x' holds values of type list, expected either numbers, text, categories, booleans or "
+            "dates; convert the column to one of these.",
+            lambda: open_table({"x": [[1], [1, 2], [3]]}).column("x"),
+        )
 
     def test_a_sum_that_overflows_is_no_infinity(self):
         column = open_table({"x": [1e308, 1e308]}).column("x")

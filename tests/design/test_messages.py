@@ -8,9 +8,61 @@ from sparselmm.design import build_design
 from sparselmm.errors import DataError, FormulaError, IdentifiabilityWarning
 
 MESSAGES = [
-    ("y ~ X + (1 | g)", DataError, "The data have no column 'X'; did you mean 'x'?"),
-    ("y ~ x + (1 | gg)", DataError, "The data have no column 'gg'; did you mean 'g'?"),
-    ("yy ~ x + (1 | g)", DataError, "The data have no column 'yy'; did you mean 'y'?"),
+    (
+        "y ~ x + X + (1 | g)",
+        DataError,
+        ("The data have no column 'X'; did you mean 'x'?\n    y ~ x + X + (1 | g)\n            ^"),
+    ),
+    (
+        "y ~ x + np.log(x + X) + (1 | g)",
+        DataError,
+        (
+            "The data have no column 'X'; did you mean 'x'?\n"
+            "    y ~ x + np.log(x + X) + (1 | g)\n"
+            "                       ^"
+        ),
+    ),
+    (
+        "y ~ x + (`my X` | g)",
+        DataError,
+        (
+            "The data have no column 'my X'; did you mean 'my x'?\n"
+            "    y ~ x + (`my X` | g)\n"
+            "             ^^^^^^"
+        ),
+    ),
+    (
+        "y ~ x + (1 | gg)",
+        DataError,
+        (
+            "The data have no column 'gg'; did you mean 'g'?\n"
+            "    y ~ x + (1 | gg)\n"
+            "                 ^^"
+        ),
+    ),
+    (
+        "yy ~ x + (1 | g)",
+        DataError,
+        ("The data have no column 'yy'; did you mean 'y'?\n    yy ~ x + (1 | g)\n    ^^"),
+    ),
+    (
+        "y ~ x + I(i^2) + (1 | g)",
+        FormulaError,
+        (
+            "Found `^` in `I(i ^ 2)`, which Python reads as 'exclusive or'; write `**` for a power.\n"
+            "    y ~ x + I(i^2) + (1 | g)\n"
+            "               ^"
+        ),
+    ),
+    (
+        "I(i^2) ~ x + (1 | g)",
+        FormulaError,
+        (
+            "Found `^` in `I(i^2)`, which Python reads as 'exclusive or'; write `**` for a power.\n"
+            "    I(i^2) ~ x + (1 | g)\n"
+            "       ^"
+        ),
+    ),
     (
         "h ~ x + (1 | g)",
         DataError,
@@ -74,7 +126,9 @@ MESSAGES = [
         FormulaError,
         (
             "`foo(x)` calls 'foo', which is neither a transform of formulaic (bs, cr, poly, scale, "
-            "center, log, C, ...) nor in numpy (`np.`); compute the column in the data first."
+            "center, log, C, ...) nor in numpy (`np.`); compute the column in the data first.\n"
+            "    y ~ foo(x) + (1 | g)\n"
+            "        ^^^"
         ),
     ),
     (
@@ -122,7 +176,7 @@ def fails(message, *args, **kwargs):
 def test_weights(frame):
     formula = "y ~ x + (1 | g)"
     fails(
-        "Weights 'weights': 60 of 60 are negative, numbers of zero or more are expected; "
+        "Weights 'weights': 60 of 60 are negative, finite numbers of zero or more are expected; "
         "replace them, or give weight 0 to drop a row.",
         formula,
         frame,
@@ -130,7 +184,7 @@ def test_weights(frame):
     )
     frame.loc["row3", "w"] = np.nan
     fails(
-        "Weights 'w': 1 of 60 are missing, numbers of zero or more are expected; "
+        "Weights 'w': 1 of 60 are missing, finite numbers of zero or more are expected; "
         "replace them, or give weight 0 to drop a row.",
         formula,
         frame,

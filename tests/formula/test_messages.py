@@ -171,6 +171,22 @@ MESSAGES = [
         "An offset can only be added as a term of its own: `+ offset(x)`.",
         "              ^^^^^^^^^",
     ),
+    (
+        "y ~ . - x + (1 | g)",
+        (
+            "`.` (all other columns) would hold the grouping factors too; name the columns, joined "
+            "by `+`."
+        ),
+        "    ^",
+    ),
+    (
+        "y ~ log(x) + (. | g)",
+        (
+            "`.` (all other columns) would hold the grouping factors too; name the columns, joined "
+            "by `+`."
+        ),
+        "              ^",
+    ),
     ("y ~ offset() + (1 | g)", "`offset()` is empty; name the column to add.", "    ^^^^^^^^"),
 ]
 
