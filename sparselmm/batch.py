@@ -245,6 +245,10 @@ class Remembered:
         """A^-1 R."""
         return self.factored.solve(R)
 
+    def form(self, R: Array) -> Array:
+        """R'A^-1 R."""
+        return self.factored.form(R)
+
     def inverse_blocks(self) -> tuple[Array, ...]:
         """Diagonal blocks of A^-1."""
         return self.blocks

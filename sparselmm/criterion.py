@@ -32,7 +32,7 @@ from sparselmm.gram import Gram
 from sparselmm.kernels.blockchol import level_kernels
 from sparselmm.linalg import cholesky_lower, solve_lower, solve_lower_transposed
 from sparselmm.systems.base import Factored, System
-from sparselmm.threads import over_range
+from sparselmm.threads import over_range, tall_product
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class Solution:
     beta : ndarray, shape (p,)
     u : ndarray, shape (q,)
         Spherical random effects.
-    V_X : ndarray, shape (q, p)
-        A^-1 Lambda'Z'WX.
+    V : ndarray, shape (q, p + 1)
+        A^-1 Lambda'Z'W[X y].
     L_M : ndarray, shape (p, p)
         Lower Cholesky factor of M = X'H^-1X.
     """
@@ -70,8 +70,13 @@ class Solution:
     nu: int
     beta: Array
     u: Array
-    V_X: Array
+    V: Array
     L_M: Array
+
+    @property
+    def V_X(self) -> Array:
+        """A^-1 Lambda'Z'WX, shape (q, p)."""
+        return self.V[:, :-1]
 
     @property
     def s2(self) -> float:
@@ -111,12 +116,12 @@ def solve_at(gram: Gram, system: System, T: Sequence[Array], *, reml: bool) -> S
     factored = system.at(T)
     R = scaled_products(gram, T)
     V = factored.solve(R)
-    inner = gram.XytXy - R.T @ V
+    inner = gram.XytXy - tall_product(R, V)
     p, n = gram.p, gram.n
     L_M = cholesky_lower(inner[:p, :p])
     half = solve_lower(L_M, inner[:p, p])
     beta = solve_lower_transposed(L_M, half)
-    u = V[:, p] - V[:, :p] @ beta
+    u = V @ np.append(-beta, 1.0)
     r2 = float(inner[p, p] - half @ half)
     nu = n - p if reml else n
     logdet_M = 2.0 * float(np.log(L_M.diagonal()).sum())
@@ -124,21 +129,29 @@ def solve_at(gram: Gram, system: System, T: Sequence[Array], *, reml: bool) -> S
     if reml:
         deviance += logdet_M + 2.0 * gram.basis.logdet_Rx
     return Solution(
-        T, factored, reml, float(deviance), factored.logdet, logdet_M, r2, nu, beta, u, V[:, :p], L_M
+        T, factored, reml, float(deviance), factored.logdet, logdet_M, r2, nu, beta, u, V, L_M
     )  # fmt: skip
 
 
 def inverse_sums(gram: Gram, at: Solution) -> list[Array]:
     """B_j: sums over levels of the diagonal blocks of A^-1 (ML) or of the u-part of C^-1 (REML)."""
-    sums = [blocks.sum(axis=0) for blocks in at.factored.inverse_blocks()]
+    sums = [_sum(blocks) for blocks in at.factored.inverse_blocks()]
     if at.reml and gram.p:
-        M_inverse = fixed_covariance(at) / at.s2
-        for B, view in zip(sums, by_levels(gram.shapes, at.V_X), strict=True):
-            s, p = view.shape[1:]
-            rows = view.reshape(-1, s * p)
-            products = (rows.T @ rows).reshape(s, p, s, p)
-            B += np.einsum("apbr,pr->ab", products, M_inverse)
+        M_inverse = np.pad(fixed_covariance(at) / at.s2, (0, 1))
+        for B, view in zip(sums, by_levels(gram.shapes, at.V), strict=True):
+            B += np.einsum("apbr,pr->ab", _products(view, view), M_inverse)
     return sums
+
+
+def _sum(blocks: Array) -> Array:
+    """Sum over levels; as a product, since numpy sums rows of a few entries slowly."""
+    return (np.ones(len(blocks)) @ blocks.reshape(len(blocks), -1)).reshape(blocks.shape[1:])
+
+
+def _products(left: Array, right: Array) -> Array:
+    """Sum over levels of the products of all entries, shape (s, m, s, k) for (levels, s, m) and (levels, s, k)."""
+    a, b = left.reshape(len(left), -1), right.reshape(len(right), -1)
+    return tall_product(a, b).reshape(*left.shape[1:], *right.shape[1:])
 
 
 def gradient_matrices(gram: Gram, at: Solution) -> list[Array]:
@@ -163,7 +176,6 @@ def average_information(gram: Gram, at: Solution, directions: Sequence[tuple[int
     ndarray, shape (m, m)
     """
     U = by_levels(gram.shapes, at.u)
-    D = _directions(gram, U, directions)
     squares = [u.T @ u for u in U]
     along = np.array([np.vdot(S, squares[j]) for j, S in directions])
     inner = np.zeros((len(directions), len(directions)))
@@ -171,9 +183,12 @@ def average_information(gram: Gram, at: Solution, directions: Sequence[tuple[int
         for b, (k, second) in enumerate(directions[: a + 1]):
             if j == k:
                 inner[a, b] = inner[b, a] = np.vdot(first @ squares[j], second)
-    inner -= D.T @ at.factored.solve(D)
+    inner -= at.factored.form(_directions(gram, U, directions))
     if gram.p:
-        half = solve_lower(at.L_M, at.V_X.T @ D)
+        views = by_levels(gram.shapes, at.V)
+        mixed = [_products(V, u[:, :, None])[:, :-1, :, 0] for V, u in zip(views, U, strict=True)]
+        slopes = [np.einsum("apb,ab->p", mixed[j], S) for j, S in directions]
+        half = solve_lower(at.L_M, np.array(slopes).T)
         inner -= half.T @ half
     return 0.5 * (inner / at.s2 - np.outer(along, along) / (at.nu * at.s2**2))
 

@@ -1,9 +1,14 @@
 """Starting values from moments: the cross-products that are there anyway.
 
-Every column c of every factor is taken as a scalar component of its own. Its between-level sum of squares
-S_c = sum_l (z_l'y)² / z_l'z_l has the expectation sigma² l + sum_k tau_k² t_ck with t_ck = tr(D_c^-1 Z_c'Z_k Z_k'Z_c),
-and y'y has sigma² n + sum_k tau_k² tr(Z_k'Z_k) (Henderson's method III with a single sweep; the fixed effects' share
-is neglected). The linear equations are solved under tau² >= a small share of sigma².
+Let Psi_j = sum_b psi_b S_b be the covariance matrix of one level's coefficients in the template's symmetric basis,
+and z_l = Z_l'y. For every direction S_a of a factor i, with weights w_l = 1 / tr Z_l'Z_l,
+
+    E sum_l w_l z_l'S_a z_l = sum_b psi_b sum_lm w_l tr(S_a N_lm S_b N_lm') + sigma² sum_l w_l tr(S_a Z_l'Z_l)
+
+where N_lm = Z_l'Z_m pairs the levels l of factor i with the levels m of b's; and y'y has the expectation
+sigma² n + sum_b psi_b tr(S_b Z'Z) (quadratic unbiased estimation in the manner of Henderson's method III, with a
+single sweep; the fixed effects' share is neglected). The linear equations are solved with the variances kept from
+becoming negative, and every Psi is moved to the nearest matrix that leaves no direction without a small share of sigma².
 """
 
 from __future__ import annotations
@@ -26,64 +31,83 @@ def level_information(gram: Gram) -> list[Array]:
 
 
 def moment_start(gram: Gram, model: CovarianceModel) -> Array:
-    """Starting theta, internal coordinates: diagonal factors from moments.
+    """Starting theta, internal coordinates.
 
     Returns
     -------
     ndarray, shape (n_theta,)
     """
+    relative = model.relative_change(_moments(gram, model))
     information = level_information(gram)
-    shares = _component_variances(gram)
-    T, at = [], 0
-    for s, own in zip(model.sizes, information, strict=True):
-        floor = SMALLEST_SHARE / own
-        T.append(np.diag(np.sqrt(np.maximum(shares[at : at + s], floor))))
-        at += s
-    return model.theta(T)
+    return model.theta([_factor(*pair) for pair in zip(relative, information, strict=True)])
 
 
-def _component_variances(gram: Gram) -> Array:
-    """tau² / sigma² of every column of every factor, by non-negative least squares on the moments."""
-    columns = [(j, a) for j, (_, s) in enumerate(gram.shapes) for a in range(s)]
-    diagonals = {(j, a): gram.ZtZ[j][:, a, a] for j, a in columns}
-    m = len(columns)
+def _factor(Psi: Array, information: Array) -> Array:
+    """Lower triangular T with T T' = Psi, where the data tell more of Psi than the smallest share."""
+    scale = np.sqrt(information)
+    values, vectors = np.linalg.eigh(Psi * scale * scale[:, None])
+    nearest = (vectors * np.maximum(values, SMALLEST_SHARE)) @ vectors.T
+    return np.linalg.cholesky(nearest) / scale[:, None]
+
+
+def _moments(gram: Gram, model: CovarianceModel) -> Array:
+    """psi_b / sigma² of every direction, shape (n_theta,)."""
+    weights = [_reciprocal(np.einsum("laa->l", block)) for block in gram.ZtZ]
+    directions = model.directions
+    m = len(directions)
     equations, sums = np.zeros((m + 1, m + 1)), np.zeros(m + 1)
-    for r, first in enumerate(columns):
-        weight = _reciprocal(diagonals[first])
-        sums[r] = weight @ gram.ZtXy[first[0]][:, first[1], -1] ** 2
-        equations[r, m] = np.count_nonzero(weight)
-        for c, second in enumerate(columns):
-            equations[r, c] = _trace(gram, first, second, weight)
-    equations[m] = [*(diagonals[c].sum() for c in columns), gram.n]
-    sums[m] = gram.XytXy[-1, -1]
-    counts = np.maximum(equations[:, m], 1.0)  # none for a column of zeros
-    solution = _non_negative(equations / counts[:, None], sums / counts)
+    for a, (i, S) in enumerate(directions):
+        z, w = gram.ZtXy[i][:, :, -1], weights[i]
+        sums[a] = np.vdot(z.T @ (w[:, None] * z), S)
+        equations[a, m] = np.vdot(np.einsum("l,lab->ab", w, gram.ZtZ[i]), S)
+        equations[m, a] = np.vdot(gram.ZtZ[i].sum(axis=0), S)
+    for i in range(len(gram.shapes)):
+        for j in range(len(gram.shapes)):
+            pairs = _pairs(gram, i, j, weights[i])
+            for a, (_, left) in ((a, d) for a, d in enumerate(directions) if d[0] == i):
+                for b, (_, right) in ((b, d) for b, d in enumerate(directions) if d[0] == j):
+                    equations[a, b] = np.einsum("acbd,ab,cd->", pairs, left, right)
+    equations[m, m], sums[m] = gram.n, gram.XytXy[-1, -1]
+    solution = _non_negative(equations, sums, directions)
     return solution[:m] / max(solution[m], 1e-3 * sums[m] / gram.n, np.finfo(float).tiny)
 
 
-def _non_negative(A: Array, b: Array) -> Array:
-    """Least squares with negative solutions set to zero one round after the other."""
-    free = np.ones(len(b), dtype=bool)
-    x = np.zeros(len(b))
-    while free.any():
-        x[:] = 0.0
-        x[free] = np.linalg.lstsq(A[:, free], b, rcond=None)[0]
-        if (x >= 0.0).all():
-            break
-        free &= x > 0.0
-    return x
+def _non_negative(
+    equations: Array, sums: Array, directions: tuple[tuple[int, Array], ...]
+) -> Array:
+    """Least squares with negative variances, and the covariances with them, set to zero round after round."""
+    scale = np.sqrt(np.maximum(np.abs(equations.diagonal()), np.finfo(float).tiny))
+    variance = np.array([*(S.trace() > 0.0 for _, S in directions), True])
+    free = np.ones(len(sums), dtype=bool)
+    while True:
+        x = np.zeros(len(sums))
+        scaled = equations[free][:, free] / scale[free] / scale[free, None]
+        x[free] = np.linalg.lstsq(scaled, sums[free] / scale[free], rcond=None)[0] / scale[free]
+        negative = free & variance & (x < 0.0)
+        if not negative.any():
+            return x
+        free &= ~negative
+        for a in np.flatnonzero(negative[:-1]):
+            free[:-1] &= [not _meet(directions[a], other) for other in directions]
 
 
-def _trace(gram: Gram, first: tuple[int, int], second: tuple[int, int], weight: Array) -> float:
-    """t_ck of the module's formula."""
-    (i, a), (j, b) = first, second
+def _meet(first: tuple[int, Array], second: tuple[int, Array]) -> bool:
+    """Whether two directions have a coefficient in common."""
+    return first[0] == second[0] and bool((first[1] @ second[1]).any())
+
+
+def _pairs(gram: Gram, i: int, j: int, weight: Array) -> Array:
+    """Sum of w_l N_lm[a, c] N_lm[b, d] over the pairs of levels, shape (s_i, s_j, s_i, s_j)."""
     if i == j:
-        return float(weight @ gram.ZtZ[i][:, a, b] ** 2)
-    if i < j:
+        values, weights = gram.ZtZ[i], weight
+    elif i < j:
         block = gram.cross[i, j]
-        return float(weight[block.first()] @ block.values[:, a, b] ** 2)
-    block = gram.cross[j, i]
-    return float(weight[block.indices] @ block.values[:, b, a] ** 2)
+        values, weights = block.values, weight[block.first()]
+    else:
+        block = gram.cross[j, i]
+        values, weights = block.values.transpose(0, 2, 1), weight[block.indices]
+    flat = values.reshape(len(values), -1)
+    return ((flat * weights[:, None]).T @ flat).reshape(*values.shape[1:], *values.shape[1:])
 
 
 def _reciprocal(values: Array) -> Array:

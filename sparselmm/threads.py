@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from typing import Any
 
 import numba
 from threadpoolctl import ThreadpoolController
+
+from sparselmm._types import Array
 
 WORTH_THREADS = 2e7  # operations per evaluation below which waking threads costs more than it saves
 WORTH_BLAS_THREADS = (
@@ -76,15 +79,48 @@ def over_range(
     kernel: Callable[..., None], n: int, *args: Any, smallest: int = SMALLEST_RANGE
 ) -> None:
     """Run ``kernel(begin, end, *args)`` over 0 to n, in pieces side by side where that pays."""
+    for _ in _pieces(lambda begin, end: kernel(begin, end, *args), n, smallest):
+        pass
+
+
+def sum_over_range(task: Callable[[int, int], Any], n: int, smallest: int = SMALLEST_RANGE) -> Any:
+    """Sum of ``task(begin, end)`` over ranges that make up 0 to n, side by side where that pays."""
+    first, *others = _pieces(task, n, smallest)
+    return sum(others, first)
+
+
+def tall_product(a: Array, b: Array) -> Array:
+    """a'b for many rows of a few columns."""
+    return sum_over_range(lambda begin, end: a[begin:end].T @ b[begin:end], len(a))
+
+
+def _pieces(task: Callable[[int, int], Any], n: int, smallest: int) -> list[Any]:
+    """Results of all ranges, in their order.
+
+    The calling thread works too: on a busy machine, where the others wake late, it loses nothing by having asked.
+    """
     threads = _current.get()
     pieces = min(threads * PIECES, n // smallest)
     if threads == 1 or pieces < 2:
-        kernel(0, n, *args)
-        return
+        return [task(0, n)]
     edges = [n * i // pieces for i in range(pieces + 1)]
-    jobs = [_pool(threads).submit(kernel, a, b, *args) for a, b in pairwise(edges)]
-    for job in jobs:
-        job.result()
+    left = deque(enumerate(pairwise(edges)))
+    results: list[Any] = [None] * pieces
+
+    def work() -> None:
+        while True:
+            try:
+                i, (begin, end) = left.popleft()
+            except IndexError:
+                return
+            results[i] = task(begin, end)
+
+    others = [_pool(threads).submit(work) for _ in range(threads - 1)]
+    work()
+    for other in others:
+        if not other.cancel():
+            other.result()
+    return results
 
 
 @cache

@@ -16,7 +16,7 @@ import numpy as np
 from sparselmm._types import Array
 from sparselmm.kernels.blockchol import level_kernels
 from sparselmm.systems.leading import Leading
-from sparselmm.threads import over_range
+from sparselmm.threads import over_range, tall_product
 
 
 class SchurFactor(Protocol):
@@ -88,16 +88,27 @@ class Factored:
     def solve(self, R: Array) -> Array:
         """A^-1 R for R of shape (q, m)."""
         lead, kernels = self.leading, level_kernels(self.L11.shape[1])
-        levels = len(self.L11)
-        R1, X2 = split(lead, R)
+        W, R2 = self._down(R)
+        X2 = self.schur.solve(R2)
+        over_range(kernels.backward, len(self.L11), self.L11, lead.indptr, lead.cols, self.G, X2, W)
+        return join(lead, W, X2)
+
+    def form(self, R: Array) -> Array:
+        """R'A^-1 R for R of shape (q, m): half a solve with the leading factor."""
+        W, R2 = self._down(R)
+        rows = W.reshape(-1, R.shape[1])
+        return tall_product(rows, rows) + R2.T @ self.schur.solve(R2)
+
+    def _down(self, R: Array) -> tuple[Array, Array]:
+        """W = L11^-1 R1, shape (l_1, s_1, m), and R2 - L21 W, shape (n_S, m)."""
+        lead, kernels = self.leading, level_kernels(self.L11.shape[1])
+        R1, R2 = split(lead, R)
         W = np.empty(R1.shape)
-        over_range(kernels.forward, levels, self.L11, R1, W)
+        over_range(kernels.forward, len(self.L11), self.L11, R1, W)
         if lead.n_S:
             view = (lead.colptr, lead.rows, lead.positions)
-            over_range(kernels.subtract_partners, lead.n_S, *view, self.G, W, X2)
-            X2 = self.schur.solve(X2)
-        over_range(kernels.backward, levels, self.L11, lead.indptr, lead.cols, self.G, X2, W)
-        return join(lead, W, X2)
+            over_range(kernels.subtract_partners, lead.n_S, *view, self.G, W, R2)
+        return W, R2
 
     def inverse_blocks(self) -> tuple[Array, ...]:
         """Diagonal blocks of A^-1 of every factor, shape (l_j, s_j, s_j)."""

@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 
-from sparselmm._types import Array
+from sparselmm._types import Array, Design
 from sparselmm.covariance.model import CovarianceModel
 from sparselmm.datasets import load_dataset
 from sparselmm.design import build_design
@@ -266,6 +266,19 @@ def test_moments_of_balanced_data_are_the_estimates():
     case = grouped(np.random.default_rng(3), levels=50, rows=8, s=1, p=1)
     start = moment_start(case.gram, case.model)
     assert_allclose(start, case.fit(reml=False).theta, rtol=1e-6)
+
+
+def test_moments_of_balanced_slopes_are_the_estimates(rng):
+    """Every group has the same rows, so the moments of the whole covariance matrix are the ML estimates."""
+    levels, z = 40, np.linspace(-1.0, 2.0, 9)
+    g, x = np.repeat(np.arange(levels), len(z)), np.tile(z, levels)
+    b = rng.normal(size=(levels, 2)) @ np.array([[1.0, 0.6], [0.0, 0.5]])
+    y = b[g, 0] + b[g, 1] * x + rng.normal(size=len(g))
+    design = Design(y, np.column_stack([np.ones(len(g)), x]), (factor(g, np.ones(len(g)), x),))
+    case = Case(design, (term(0, 2),))
+    start = moment_start(case.gram, case.model)
+    assert_allclose(start, case.fit(reml=False).theta, rtol=1e-9)
+    assert minimise(case.problem(reml=False)).evaluations == 1
 
 
 def test_moments_are_finite_on_odd_designs():

@@ -50,7 +50,7 @@ def second_derivatives(point: Point, directions: Sequence[Array]) -> tuple[Array
     with engine.threads():
         factored = prepared.system.at(at.T)
         flat = D.reshape(at.u.size, -1)
-        inner = flat.T @ flat - flat.T @ factored.solve(np.ascontiguousarray(flat))
+        inner = flat.T @ flat - factored.form(np.ascontiguousarray(flat))
         (blocks,) = factored.inverse_blocks()
         N = np.eye(U.shape[1]) - blocks
     NS = np.einsum("lab,mbc->mlac", N, S)
