@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from sparselmm._types import Array
-from sparselmm.criterion import solve_at
+from sparselmm.criterion import Solution, solve_at
 from sparselmm.errors import InferenceError
 from sparselmm.fit import Fit
 from sparselmm.inference.chibar import (
@@ -253,23 +253,10 @@ def null_mixture(fit: Fit, drop: Drop, reduced: Reduced, optimum: Optimum | None
     return cone_mixture(information, own)
 
 
-def _null_solution(fit: Fit, reduced: Reduced, optimum: Optimum | None):
+def _null_solution(fit: Fit, reduced: Reduced, optimum: Optimum | None) -> Solution:
     """The larger model at the smaller one's optimum: T zero for the effects left out."""
-    T = [np.zeros((s, s)) for _, s in fit.gram.shapes]
-    if optimum is not None:
-        for (factor, M), small in zip(reduced.maps, optimum.solution.T, strict=True):
-            T[factor] = M @ small
-    padded = [_square(t, s) for t, (_, s) in zip(T, fit.gram.shapes, strict=True)]
-    return solve_at(fit.gram, fit.prepared.system, padded, reml=fit.reml)
-
-
-def _square(T: Array, s: int) -> Array:
-    """A square lower triangular factor of T T'."""
-    if T.shape == (s, s) and not np.triu(T, 1).any():
-        return T
-    padded = np.hstack([T, np.zeros((s, max(s - T.shape[1], 0)))])
-    lower = np.asarray(np.linalg.qr(padded.T, mode="r")).T
-    return lower * np.where(np.diag(lower) < 0.0, -1.0, 1.0)
+    T = reduced.factors(fit, optimum)
+    return solve_at(fit.gram, fit.prepared.system, T, reml=fit.reml)
 
 
 def _spectra(

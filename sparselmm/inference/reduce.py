@@ -56,6 +56,14 @@ class Reduced:
         assert self.problem is not None
         return minimise(self.problem, self.start, tolerance=tolerance)
 
+    def factors(self, fit: Fit, optimum: Optimum | None) -> list[Array]:
+        """T~ of the larger model at this one's optimum, internal coordinates: zero for the effects left out."""
+        T = [np.zeros((s, s)) for _, s in fit.gram.shapes]
+        if optimum is not None:
+            for (factor, M), small in zip(self.maps, optimum.solution.T, strict=True):
+                T[factor] = _lower(M @ small)
+        return T
+
     def deviance(self, *, reml: bool, tolerance: float = 1e-10) -> float:
         """Its smallest deviance."""
         if self.problem is None:
@@ -152,6 +160,16 @@ def _split(R: Array) -> tuple[Array, Array]:
     M, L = Q[:, ::-1], upper[::-1, ::-1]
     sign = np.where(np.diag(L) < 0.0, -1.0, 1.0)
     return M * sign, L * sign[:, None]
+
+
+def _lower(T: Array) -> Array:
+    """A square lower triangular factor of T T', for T with no more columns than rows."""
+    s = len(T)
+    if T.shape == (s, s) and not np.triu(T, 1).any():
+        return T
+    padded = np.hstack([T, np.zeros((s, s - T.shape[1]))])
+    lower = np.asarray(np.linalg.qr(padded.T, mode="r")).T
+    return lower * np.where(np.diag(lower) < 0.0, -1.0, 1.0)
 
 
 def _label(term: RandomTerm, columns: Sequence[int]) -> str:

@@ -27,6 +27,8 @@ from sparselmm.inference.distributions import (
     two_sided_quantile,
 )
 from sparselmm.inference.hypotheses import Hypotheses, parse_hypotheses
+from sparselmm.inference.names import find_names
+from sparselmm.varcorr import parameter_names
 
 RANK = 1e-10  # eigenvalue of the scaled covariance of a hypothesis that counts as zero
 
@@ -125,24 +127,15 @@ def wald_intervals(
     half = two_sided_quantile(check_level(level)) * standard_errors(fit)
     bounds = {"lower": expand(fit, fit.beta - half), "upper": expand(fit, fit.beta + half)}
     frame = pd.DataFrame(bounds, index=names(fit))
-    return frame if parm is None else frame.loc[chosen_names(parm, names(fit))]
+    return frame if parm is None else frame.loc[find_names(parm, names(fit), hint=_hint(fit, parm))]
 
 
-def chosen_names(parm: str | Sequence[str], known: Sequence[str]) -> list[str]:
-    """The parameters a user asks for, each checked to be known.
-
-    Raises
-    ------
-    InferenceError
-        Naming the unknown one and those that exist.
-    """
-    chosen = [parm] if isinstance(parm, str) else list(parm)
-    for name in chosen:
-        if name not in known:
-            shown = ", ".join(f"'{n}'" for n in list(known)[:8])
-            more = f" and {len(known) - 8} more" if len(known) > 8 else ""
-            raise InferenceError(f"Found parm={name!r}; expected some of {shown}{more}.")
-    return chosen
+def _hint(fit: Fit, parm: str | Sequence[str]) -> str:
+    """Where to find variances, when one is asked for."""
+    asked = [parm] if isinstance(parm, str) else list(parm)
+    if not any(str(name).startswith(("sd_", "cor_", "sigma")) for name in asked):
+        return ""
+    return f" For {', '.join(parameter_names(fit))} use method='profile' or 'bootstrap'."
 
 
 def fixed_hypotheses(fit: Fit, hypothesis: Any) -> tuple[Hypotheses, Array]:

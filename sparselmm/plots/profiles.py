@@ -53,7 +53,7 @@ def profile_zeta(
     ['sd_Intercept|Batch', 'sigma', 'Intercept']
     """
     level = profile.level if level is None else check_level(level)
-    curves, names = _curves(profile, parm)
+    curves, names = _curves(profile, parm, level)
     axes = panels(len(names), ax)
     cutoff = float(two_sided_quantile(level))
     for panel, name in zip(axes, names, strict=True):
@@ -104,7 +104,7 @@ def profile_densities(
     1
     """
     level = profile.level if level is None else check_level(level)
-    curves, names = _curves(profile, parm)
+    curves, names = _curves(profile, parm, level)
     axes = panels(len(names), ax)
     for panel, name in zip(axes, names, strict=True):
         title(panel, name)
@@ -135,14 +135,13 @@ def draw_density(
 
 
 def _curves(
-    profile: Profile, parm: str | Sequence[str] | None
+    profile: Profile, parm: str | Sequence[str] | None, level: float
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Smooth curves and the names asked for."""
     grid = profile.grid(POINTS)
-    known = list(profile.curves)
-    names = known if parm is None else [parm] if isinstance(parm, str) else list(parm)
-    for name in names:
-        profile[name]  # raises for an unknown one
+    names = list(
+        profile.conf_int(level, parm).index
+    )  # raises for an unknown one, and a level too high
     finite = grid[np.isfinite(grid["value"])]
     return {name: finite[finite["parm"] == name] for name in names}, names
 

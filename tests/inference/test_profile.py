@@ -209,7 +209,11 @@ def test_frame_and_grid(sleepstudy):
         np.testing.assert_allclose(own["deviance"], found.fit.deviance + own["zeta"] ** 2)
     assert len(found.grid(11)) == 11 * len(found.curves)
     assert np.isfinite(found.conf_int(0.99)).all(axis=None)
-    assert found.conf_int(0.9999).isna().all(axis=None)
+    with pytest.raises(
+        InferenceError, match=r"Found level=0.9999; expected at most 0.99\d+, up to"
+    ) as raised:
+        found.conf_int(0.9999)
+    assert str(raised.value).endswith("were followed. Profile again with level=0.9999.")
 
 
 def test_executors_and_pickle_give_the_same(sleepstudy):
@@ -257,12 +261,13 @@ def test_rows_weights_and_units_do_not_matter(sleepstudy):
 
 def test_messages(sleepstudy):
     fit = slm.lmm("Reaction ~ Days + (Days | Subject)", sleepstudy).fit
-    with pytest.raises(InferenceError, match="Found no parameter 'slope' to profile"):
+    with pytest.raises(InferenceError, match="Found parm='slope'; expected some of 'sd_"):
         profile(fit, "slope")
     with pytest.raises(InferenceError, match="Found level=95"):
         profile(fit, level=95)
-    stopped = refit(fit.prepared, reml=False, options=Options(max_evaluations=1))
+    unbalanced = slm.lmm("Reaction ~ Days + (Days | Subject)", sleepstudy.iloc[3:]).fit
+    stopped = refit(unbalanced.prepared, reml=False, options=Options(max_evaluations=1))
     with pytest.raises(InferenceError, match="expected a converged one to profile"):
         profile(stopped)
-    with pytest.raises(InferenceError, match="Found no profile of 'x'"):
+    with pytest.raises(InferenceError, match="Found parm='x'; expected some of 'sigma'."):
         profile(fit, "sigma")["x"]

@@ -12,6 +12,7 @@ from scipy.special import ndtri
 
 from sparselmm._types import Array
 from sparselmm.errors import InferenceError
+from sparselmm.inference.names import find_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,13 +125,7 @@ class Bootstrap:
 
     def _names(self, parm: str | Sequence[str] | None) -> list[str]:
         known = list(self.estimate.index)
-        names = known if parm is None else [parm] if isinstance(parm, str) else list(parm)
-        for name in names:
-            if name not in known:
-                raise InferenceError(
-                    f"Found parm={name!r}; expected some of {', '.join(map(repr, known))}."
-                )
-        return names
+        return known if parm is None else find_names(parm, known)
 
     @property
     def frame(self) -> pd.DataFrame:

@@ -12,18 +12,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtri
 
-from sparselmm._types import Array
+from sparselmm._types import Array, RandomTerm
 from sparselmm.errors import ConvergenceWarning, InferenceError
 from sparselmm.fit import Fit
 from sparselmm.fit import fit as refit
-from sparselmm.inference.profile.find import find_targets
-from sparselmm.inference.profile.record import Curve, Profile, check_level, make_curve
+from sparselmm.inference.distributions import check_level
+from sparselmm.inference.profile.find import dependent_terms, find_targets
+from sparselmm.inference.profile.functions import check_functions, check_smooth
+from sparselmm.inference.profile.record import Curve, Profile, make_curve
 from sparselmm.inference.profile.surface import learn_correction, make_surface, point_at, slice_at
-from sparselmm.inference.profile.targets import Function, Target
+from sparselmm.inference.profile.targets import Custom, Function, Target
 from sparselmm.inference.profile.trace import Context, Trace, trace
 from sparselmm.inference.profile.walk import LowerDeviance
 from sparselmm.options import Options
 from sparselmm.threads import limited_threads
+from sparselmm.varcorr import group_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +101,7 @@ def profile(
     Days               10.467 7.3587 13.576
     Note: the fit is by REML; the ML deviance is profiled, around the ML estimates
     """
-    level = check_level(level)
+    level, functions = check_level(level), check_functions(functions)
     _check_fit(fit)
     notes = []
     if fit.reml:
@@ -112,6 +115,7 @@ def profile(
             fit, parm if parm is None or isinstance(parm, str) else list(parm), functions
         )
         context = make_context(fit, (cutoff,), farthest)
+        _check_targets(context, targets)
         try:
             curves = _trace_all(context, targets, executor, progress)
             break
@@ -127,6 +131,7 @@ def profile(
             "start values."
         )
     notes += _bound_notes(curves)
+    _warn_of_gaps(curves, level)
     return Profile(fit, level, {curve.name: curve for curve in curves}, tuple(notes))
 
 
@@ -181,11 +186,36 @@ def _by_ml(fit: Fit, start: Array) -> Fit:
 
 
 def _check_fit(fit: Fit) -> None:
-    if not fit.optimum.converged:
-        raise InferenceError(
-            f"Found a fit that is {fit.optimum.outcome.value}; expected a converged one to profile. Fit again with "
-            "more evaluations (options) or other start values."
-        )
+    if fit.optimum.converged:
+        return
+    full = [term.label for term in fit.spec.terms if _coefficients(fit, term) >= fit.n]
+    advice = "Fit again with more evaluations (options) or other start values."
+    if full:
+        advice = f"Reduce ({'), ('.join(full)}): as many random coefficients as the {fit.n} rows."
+    raise InferenceError(
+        f"Found {'a fit' if fit.reml else 'a fit by maximum likelihood'} that is {fit.optimum.outcome.value}; "
+        f"expected a converged one to profile. {advice}"
+    )
+
+
+def _coefficients(fit: Fit, term: RandomTerm) -> int:
+    return fit.gram.shapes[term.factor][0] * len(term.columns)
+
+
+def _check_targets(context: Context, targets: list[Target]) -> None:
+    """Refuse parameters that other values fit as well, and functions that cannot be walked along."""
+    for term in dependent_terms(context.fit):
+        group = group_names(context.fit.spec.terms)[term]
+        own = [target.name for target in targets if target.name.endswith(f"|{group}")]
+        if own or any(isinstance(target, Custom) for target in targets):
+            raise InferenceError(
+                f"Found dependent columns in ({context.fit.spec.terms[term].label}), so that "
+                f"{', '.join(own) or 'its covariances'} are not identified; expected columns that can be told "
+                "apart. Drop one of them, or profile the others: parm=['sigma', ...]."
+            )
+    for target in targets:
+        if isinstance(target, Custom):
+            check_smooth(context.surface, target, context.start.x)
 
 
 def _trace_all(
@@ -231,3 +261,22 @@ def _bound_notes(curves: list[Curve]) -> list[str]:
             if note:
                 notes.append(f"{side} end of {curve.name}: {note}")
     return list(dict.fromkeys(notes))
+
+
+def _warn_of_gaps(curves: list[Curve], level: float) -> None:
+    """Say which ends of intervals are missing."""
+    missing = [
+        f"{side} end of {curve.name} ({note})"
+        for curve in curves
+        for side, end, note in zip(
+            ("lower", "upper"), curve.interval(level), curve.notes, strict=True
+        )
+        if np.isnan(end)
+    ]
+    if missing:
+        warnings.warn(
+            f"Found no {'; no '.join(missing)}: NaN in the intervals. Look at the curves with "
+            "plots.profile_zeta, or take method='bootstrap'.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sparselmm._types import Array
-from sparselmm.errors import InferenceError
-from sparselmm.fit import Fit
+from sparselmm.fit import DEPENDENT, Fit
+from sparselmm.inference.names import find_names
 from sparselmm.inference.profile.surface import Held
 from sparselmm.inference.profile.targets import (
     Correlation,
@@ -21,23 +20,20 @@ from sparselmm.inference.profile.targets import (
     StandardDeviation,
     Target,
 )
+from sparselmm.linalg import spectrum
+from sparselmm.varcorr import group_names
 
-
-def group_names(fit: Fit) -> list[str]:
-    """Names of the grouping factors per term; repeated ones are numbered as in lme4."""
-    seen: Counter[str] = Counter()
-    out = []
-    for term in fit.spec.terms:
-        out.append(term.grouping + (f".{seen[term.grouping]}" if seen[term.grouping] else ""))
-        seen[term.grouping] += 1
-    return out
+OTHERS = (
+    " Variances are 'var_x|g' and 'sigma2', their share is 'icc'; for another quantity pass "
+    "functions={name: f}."
+)
 
 
 def variance_targets(fit: Fit) -> list[Target]:
     """Standard deviations and correlations of every term, then sigma."""
     m, out = fit.model.n_theta, []
     for t, (term, part, group) in enumerate(
-        zip(fit.spec.terms, fit.model.parts, group_names(fit), strict=True)
+        zip(fit.spec.terms, fit.model.parts, group_names(fit.spec.terms), strict=True)
     ):
         s = len(term.columns)
         rows = np.zeros((s, m, s))
@@ -68,6 +64,17 @@ def variance_targets(fit: Fit) -> list[Target]:
     return [*out, Sigma(name="sigma", scale="log", bounds=(0.0, np.inf))]
 
 
+def dependent_terms(fit: Fit) -> list[int]:
+    """Terms whose columns depend on each other: several covariance matrices give the same fit."""
+    out = []
+    for t, term in enumerate(fit.spec.terms):
+        own = slice(term.start, term.stop)
+        products = fit.gram.ZtZ[term.factor].sum(axis=0)[own, own]
+        if term.template == "unstructured" and spectrum(products).values[0] < DEPENDENT:
+            out.append(t)
+    return out
+
+
 def fixed_targets(fit: Fit) -> list[Target]:
     """The fixed effects that the model keeps."""
     basis = fit.gram.basis
@@ -84,7 +91,8 @@ def icc_target(parameters: tuple[Target, ...], fit: Fit) -> Target:
     means = []
     for j, factor in enumerate(fit.design.factors):
         means.append((j, factor.Q.T @ factor.Q / fit.n))
-    return Custom(name="icc", function=_Share(tuple(means), fit), parameters=parameters)
+    share = _Share(tuple(means), fit)
+    return Custom(name="icc", function=share, parameters=parameters, bounds=(0.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ class _Share:
 
     def __call__(self, values: Mapping[str, float]) -> float:
         explained = 0.0
-        for term, group in zip(self.fit.spec.terms, group_names(self.fit), strict=True):
+        for term, group in zip(self.fit.spec.terms, group_names(self.fit.spec.terms), strict=True):
             M = self.means[term.factor][1][term.start : term.stop, term.start : term.stop]
             sd = np.array([values[f"sd_{name}|{group}"] for name in term.columns])
             R = np.eye(len(sd))
@@ -133,18 +141,7 @@ def find_targets(
     known = {target.name: target for target in (*squares, *variances, *fixed, *own)}
     if parm is None:
         return [*variances, *fixed, *own]
-    chosen = []
-    for name in [parm] if isinstance(parm, str) else list(parm):
-        if name == "icc" and name not in known:
-            chosen.append(icc_target(tuple(variances), fit))
-        elif name in known:
-            chosen.append(known[name])
-        else:
-            names = ", ".join(repr(t.name) for t in (*variances, *fixed, *own))
-            raise InferenceError(
-                f"Found no parameter {name!r} to profile; expected some of {names}, a variance, or 'icc'. "
-                "For another quantity pass functions={name: f}."
-            )
-    if parm is not None and own:
-        chosen += [target for target in own if target not in chosen]
-    return chosen
+    shown = [target.name for target in (*variances, *fixed, *own)]
+    names = find_names(parm, shown, also=[*known, "icc"], hint=OTHERS)
+    names += [target.name for target in own if target.name not in names]
+    return [known[name] if name in known else icc_target(tuple(variances), fit) for name in names]

@@ -21,6 +21,7 @@ LARGEST = 2.0  # relative size of a step
 BLIND = 1e-9  # relative curvature below which a direction is left alone
 VISIBLE = 0.5  # step along negative curvature, in units of what the data can show
 FEASIBLE = 1e-8
+FARTHEST_TAU = 50.0  # change of log sigma² on the way to a value: beyond it there is none
 CLOSE = 1e-5  # fall of the deviance promised where no step delivers it
 LARGEST_UPDATE = 5.0  # of the Hessian, relative to its diagonal
 SLANTED = (
@@ -131,8 +132,8 @@ def _newton(H: Array, g: Array, a: Array | None, gap: float, unit: Array) -> _Ne
 
 def propose(
     surface: Surface, target: Target, at: Point, phi: float, slope: float, memory: Memory
-) -> _Step:
-    """One step towards the best point at phi."""
+) -> _Step | None:
+    """One step towards the best point at phi; None where the quantity has no derivative, or none but zero."""
     H, g, a, gap = at.hessian, at.gradient, None, 0.0
     low = np.append(
         at.theta < 100.0 * surface.floor, False
@@ -142,6 +143,8 @@ def propose(
         learned = np.where(low | low[:, None], 0.0, learned)
     if not isinstance(target, FixedEffect):
         a, bend = target.derivatives(at.x)
+        if not a.any() or not np.isfinite([*a, *bend.flat]).all():
+            return None
         gap = phi - target.value(at.x)
         if np.isnan(slope) or (blind and abs(gap) < FEASIBLE):
             slope = _multiplier(a, g, surface.unit)
@@ -198,10 +201,11 @@ def arrive(surface: Surface, target: Target, x: Array, phi: float) -> Point | No
     x = _mirrored(surface, x)
     if isinstance(target, FixedEffect):
         return point_at(surface, slice_at(surface, x[:-1]), None, target.held, phi)
-    x = _mirrored(surface, target.place(x, phi))
-    if not np.abs(x).max() < 1e10:
+    moved = _mirrored(surface, target.place(x, phi))
+    if not (np.abs(moved).max() < 1e10 and abs(moved[-1] - x[-1]) < FARTHEST_TAU):
         return None
-    return point_at(surface, slice_at(surface, x[:-1]), float(x[-1]))
+    point = point_at(surface, slice_at(surface, moved[:-1]), float(moved[-1]))
+    return point if np.isfinite(point.hessian).all() else None
 
 
 def hold(
@@ -241,6 +245,8 @@ def hold(
     on = _is_on(target, at, phi)
     while used < most:
         step = propose(surface, target, at, phi, slope, memory)
+        if step is None:
+            return None
         slope = step.slope if step.convex else np.nan
         if on and step.gain < tolerance:
             deviance = at.value - max(step.gain, 0.0)

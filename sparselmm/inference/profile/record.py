@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from sparselmm._types import Array
 from sparselmm.errors import InferenceError
 from sparselmm.fit import Fit
+from sparselmm.inference.distributions import check_level
+from sparselmm.inference.names import find_names
 from sparselmm.inference.profile.nodes import Node, value_between
 from sparselmm.inference.profile.targets import Target
 from sparselmm.inference.profile.trace import Trace
@@ -81,6 +83,14 @@ class Curve:
             return self.ends[cutoff]
         return self.at(-cutoff), self.at(cutoff)
 
+    def covered(self) -> float:
+        """Level up to which both ends can be read off, or are known to be missing; 1 where bounds end the curve."""
+        outer = [
+            abs(node.zeta) if np.isfinite(node.phi) and not note else np.inf
+            for node, note in zip((self.nodes[0], self.nodes[-1]), self.notes, strict=True)
+        ]
+        return float(2.0 * ndtr(min(outer)) - 1.0)
+
 
 def make_curve(target: Target, trace: Trace) -> Curve:
     """A curve from its two sides."""
@@ -121,11 +131,7 @@ class Profile:
 
     def __getitem__(self, name: str) -> Curve:
         """The curve of a parameter."""
-        if name not in self.curves:
-            raise InferenceError(
-                f"Found no profile of {name!r}; expected one of {', '.join(map(repr, self.curves))}."
-            )
-        return self.curves[name]
+        return self.curves[find_names(name, list(self.curves))[0]]
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -165,20 +171,34 @@ class Profile:
         ----------
         level : float, optional
             The profile's own by default. At other levels the curves are interpolated (their slopes are exact:
-            the error is about 1e-6 standard errors inside the reach), NaN where they were not followed far enough.
+            the error is about 1e-6 standard errors inside the reach).
         parm : str or sequence of str, optional
 
         Returns
         -------
         pandas.DataFrame
-            Columns ``lower, upper``.
+            Columns ``lower, upper``; NaN only where the notes say that an end was not found.
+
+        Raises
+        ------
+        InferenceError
+            For an unknown parameter, and a level that the curves were not followed to.
         """
         level = self.level if level is None else check_level(level)
-        names = (
-            list(self.curves) if parm is None else [parm] if isinstance(parm, str) else list(parm)
-        )
+        names = list(self.curves) if parm is None else find_names(parm, list(self.curves))
+        self._check_reach(level, names)
         rows = [self[name].interval(level) for name in names]
         return pd.DataFrame(rows, index=names, columns=["lower", "upper"], dtype=float)
+
+    def _check_reach(self, level: float, names: Sequence[str]) -> None:
+        covered = {name: self[name].covered() for name in names}
+        short = [name for name in names if level != self.level and covered[name] < level]
+        if short:
+            most = np.floor(1e4 * min(covered[name] for name in short)) / 1e4
+            raise InferenceError(
+                f"Found level={level:g}; expected at most {most:g}, up to which the curves of {', '.join(short)} "
+                f"were followed. Profile again with level={level:g}."
+            )
 
     def _table(self) -> pd.DataFrame:
         table = self.conf_int()
@@ -202,12 +222,3 @@ class Profile:
 
 def _five_digits(value: float) -> str:
     return f"{value:.5g}"
-
-
-def check_level(level: float) -> float:
-    """A confidence level in (0, 1)."""
-    if not isinstance(level, (int, float)) or not 0.0 < level < 1.0:
-        raise InferenceError(
-            f"Found level={level!r}; expected a number between 0 and 1 such as 0.95."
-        )
-    return float(level)

@@ -219,10 +219,17 @@ class Custom(Target):
     function: Function
     parameters: tuple[Target, ...]
 
+    def parameters_at(self, x: Array) -> dict[str, float]:
+        """What the function sees at a point."""
+        return {p.name: p.from_scale(p.value(x)) for p in self.parameters}
+
     def value(self, x: Array) -> float:
-        """The function, on its scale."""
-        values = {p.name: p.from_scale(p.value(x)) for p in self.parameters}
-        return float(self.to_scale(float(self.function(values))))
+        """The function, on its scale; NaN where it has no value, such as the logarithm of what became negative."""
+        with np.errstate(all="ignore"):
+            try:
+                return float(self.to_scale(float(self.function(self.parameters_at(x)))))
+            except (ArithmeticError, ValueError):
+                return np.nan
 
     def _gradient(self, x: Array, steps: Array) -> Array:
         sides = [[self.value(x - e), self.value(x + e)] for e in np.diag(steps)]

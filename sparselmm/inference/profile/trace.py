@@ -10,6 +10,7 @@ import numpy as np
 from sparselmm._types import Array
 from sparselmm.fit import Fit
 from sparselmm.inference.profile.hold import Anchor, Memory, hold
+from sparselmm.inference.profile.limits import close_side
 from sparselmm.inference.profile.nodes import Node
 from sparselmm.inference.profile.surface import Point, Surface, point_at, slim
 from sparselmm.inference.profile.targets import (
@@ -119,7 +120,8 @@ def _trace_side(
         float(np.sqrt(context.fit.sigma2)),
         context.fit.prepared.choice.cost.nbytes > LARGE,
     )  # fmt: skip
-    return walk_side(walk, origin, start, context.cutoffs, context.reach, first)
+    side = walk_side(walk, origin, start, context.cutoffs, context.reach, first)
+    return close_side(context.fit, target, side, sign) if isinstance(target, Custom) else side
 
 
 def _fixed_estimate(context: Context, target: FixedEffect) -> float:

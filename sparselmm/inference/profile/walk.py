@@ -15,7 +15,7 @@ import numpy as np
 from sparselmm.inference.profile.hold import Anchor, Memory, hold
 from sparselmm.inference.profile.nodes import Node, between_bound, inverse_cubic, value_between
 from sparselmm.inference.profile.surface import Point, Surface, slim
-from sparselmm.inference.profile.targets import Correlation, StandardDeviation, Target
+from sparselmm.inference.profile.targets import Correlation, Custom, StandardDeviation, Target
 
 NEAR_BOUND = {
     "log": 0.15,
@@ -27,6 +27,11 @@ LARGEST_TURN = 1.2  # on the scale of correlations: who gains so little on the w
 BEYOND = 1.03  # aim of the last node, relative to the reach: not to fall short of it
 CLOSE = 5e-4  # in zeta: from here a cubic finds the end of an interval
 INSIDE, AT_ENDS = 1e-4, 1e-6  # fall of the deviance that is left: at nodes, at ends of intervals
+
+STUCK = (
+    "the profile could not be followed further",
+    "the profile could not be followed further: has the function a kink, a bound or no value there?",
+)  # why a side ends early: a parameter's, a function's
 
 
 class LowerDeviance(Exception):
@@ -154,7 +159,7 @@ def walk_side(
         if new is None or node is None or abs(node.zeta) <= abs(last.zeta):
             if bound is None:
                 bound = _bound_node(walk, held.point if held else start)
-            side.note = "the profile could not be followed further"
+            side.note = STUCK[isinstance(walk.target, Custom)]
             break
         held = new
         side.evaluations += held.evaluations
