@@ -6,11 +6,14 @@ and is run by pytest. Tests of private functions of statsmodels are left out; se
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
 
 # Tests of functions that exist only inside statsmodels' implementation, with what they are.
 PRIVATE = {
@@ -68,7 +71,9 @@ def main(arguments: list[str]) -> int:
         )
         deselect = " and ".join(f"not {name}" for name in PRIVATE)
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", deselect]
-        return subprocess.call([*command, *arguments, str(target)], cwd=folder)
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": path}
+        return subprocess.call([*command, *arguments, str(target)], cwd=folder, env=environment)
 
 
 if __name__ == "__main__":

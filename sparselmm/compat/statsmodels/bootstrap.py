@@ -51,7 +51,7 @@ def bootstrap(
     (5, 3)
     """
     if method is not None:
-        warn_unused(f"method={method!r} chooses nothing in bootstrap; leave it out.", level=3)
+        warn_unused(f"method={method!r} chooses nothing in bootstrap; leave it out.")
     model, source = self.model, generator(rng)
     distribution = MixedLMDistribution(model, np.asarray(self.params), self.scale)
     draws = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -42,40 +42,94 @@ def caller_variables(eval_env: Any, depth: int) -> Mapping[str, Any]:
     return {**frame.f_globals, **frame.f_locals}
 
 
-def open_data(data: Any) -> pd.DataFrame:
-    """Any table as a pandas frame."""
-    if isinstance(data, pd.DataFrame):
-        return data
-    if hasattr(data, "to_pandas"):
-        return data.to_pandas()
-    return pd.DataFrame(data)
-
-
 def choose_subset(subset: Any, data: pd.DataFrame) -> Array | None:
-    """Positions of a subset given by booleans, labels of the index, or positions; None for all.
+    """Positions of a subset given by booleans or labels of the index; None for all.
+
+    Booleans in a Series are aligned by its labels, as ``data.loc[subset]`` does.
 
     Raises
     ------
+    TypeError
+        When it is no list of values.
     DataError
-        For labels that are not in the index.
+        For labels that are not in the index, another number of booleans, and when no row is left.
     """
     if subset is None:
         return None
     chosen = np.asarray(subset)
-    if chosen.dtype == bool:
-        if chosen.shape != (len(data),):
-            raise DataError(
-                f"subset has {len(chosen)} booleans; expected one per row ({len(data)})."
-            )
-        return np.flatnonzero(chosen)
-    positions = data.index.get_indexer_for(pd.Index(chosen))
-    if (positions < 0).any():
-        absent = chosen[np.flatnonzero(positions < 0)[0]] if len(positions) == len(chosen) else "?"
-        raise DataError(
-            f"subset holds {absent!r}, which is no label of the data's index; expected booleans, one per row, "
-            "or labels of the index."
+    if chosen.ndim != 1 or isinstance(subset, (str, bytes, Mapping)):
+        raise TypeError(
+            f"Found subset of type {type(subset).__name__}; expected booleans, one per row, or labels of the "
+            "index. Write a condition as subset=data['x'] > 0, or pass data.query('x > 0') as data."
         )
-    return positions
+    if (
+        chosen.dtype != bool
+        and len(chosen)
+        and pd.api.types.infer_dtype(chosen, skipna=False) == "boolean"
+    ):
+        chosen = chosen.astype(bool)
+    by_row = chosen.dtype == bool
+    rows = np.flatnonzero(_aligned(subset, chosen, data)) if by_row else _labelled(chosen, data)
+    if not len(rows):
+        raise DataError(
+            f"subset selects none of {len(data)} rows; expected at least one. Leave it out for all rows."
+        )
+    return rows
+
+
+def _aligned(subset: Any, chosen: Array, data: pd.DataFrame) -> Array:
+    """Booleans in the order of the rows."""
+    if isinstance(subset, pd.Series) and not subset.index.equals(data.index):
+        at = subset.index.get_indexer_for(data.index) if subset.index.is_unique else [-1]
+        if len(at) == len(data) and (np.asarray(at) >= 0).all():
+            return chosen[at]
+        if len(chosen) == len(data):
+            raise DataError(
+                "subset is a Series whose labels are not those of the data's index; expected one boolean for "
+                "each label. Pass subset.to_numpy() to go by position."
+            )
+    if chosen.shape != (len(data),):
+        raise DataError(f"subset has {len(chosen)} booleans; expected one per row ({len(data)}).")
+    return chosen
+
+
+def _labelled(chosen: Array, data: pd.DataFrame) -> Array:
+    """Positions of labels of the index."""
+    labels = pd.Index(chosen)
+    absent = ~labels.isin(data.index)
+    if absent.any():
+        raise DataError(
+            f"subset holds {chosen[absent].tolist()[0]!r}, which is no label of the data's index; expected "
+            "booleans, one per row, or labels of the index."
+        )
+    return data.index.get_indexer_for(labels)
+
+
+def check_formulas(re_formula: Any, vc_formula: Any) -> None:
+    """Refuse what is no formula and no dictionary of formulas.
+
+    Raises
+    ------
+    TypeError
+    """
+    if re_formula is not None and not isinstance(re_formula, str):
+        raise TypeError(
+            f"Found re_formula={re_formula!r}; expected a text. Write re_formula='~x' for slopes of x, "
+            "re_formula='1' for intercepts."
+        )
+    if vc_formula is None:
+        return
+    if not isinstance(vc_formula, Mapping):
+        raise TypeError(
+            f"Found vc_formula={vc_formula!r}; expected a dictionary of a formula for each component. Write "
+            "vc_formula={'h': '0 + C(h)'}."
+        )
+    for name, text in vc_formula.items():
+        if not (isinstance(name, str) and isinstance(text, str)):
+            raise TypeError(
+                f"Found the entry {name!r}: {text!r} in vc_formula; expected a name and a formula, both texts. "
+                "Write {'h': '0 + C(h)'}."
+            )
 
 
 def formula_arguments(
@@ -91,17 +145,19 @@ def formula_arguments(
     env: Mapping[str, Any],
 ) -> tuple[dict[str, Any], ModelData]:
     """Arguments of `MixedLM` and the names to go with them."""
+    check_formulas(re_formula, vc_formula)
+    vc_formula = vc_formula or None
     texts = [str(formula), re_formula or "", *(vc_formula or {}).values()]
     for text in texts:
         formulas.refuse_bars(text)
     words = set(re.findall(r"\w+", " ".join(texts)))
     env = {name: value for name, value in env.items() if name in words}
-    frame = open_data(data)
+    frame = formulas.open_data(data)
     group_name, labels = _group_labels(groups, frame)
     rows = choose_subset(subset, frame)
     if rows is not None:
         frame, labels = frame.iloc[rows], labels[rows]
-    used = _used_columns(frame, words, texts)
+    used = formulas.used_columns(frame, texts)
     rows = complete_rows({**{str(c): frame[c] for c in used}, "groups": labels}, missing)
     if rows is not None:
         frame, labels = frame.iloc[rows], labels[rows]
@@ -160,16 +216,11 @@ def _random_part(
     if re_formula is None:
         return (np.ones((len(frame), 1)), [group_name]) if default else (None, [])
     found = formulas.matrix(re_formula, frame, env)
+    if not found.names and not default:
+        return None, []
     if not found.names:
         raise FormulaError(
-            f"re_formula `{re_formula}` has no column; expected for example '1' or '~x'. Leave it out, and "
-            "give a vc_formula, for a model of variance components alone."
+            f"re_formula `{re_formula}` has no column and there is no vc_formula; expected for example '1' or "
+            "'~x'. Give a vc_formula for a model of variance components alone."
         )
     return found.values, [name.replace("Intercept", group_name) for name in found.names]
-
-
-def _used_columns(frame: pd.DataFrame, words: set[str], texts: Sequence[str]) -> list[str]:
-    """Columns that the formulas mention, in the order of the frame."""
-    quoted = re.findall(r"`(.*?)`|Q\(\s*[\"'](.*?)[\"']\s*\)", " ".join(texts))
-    mentioned = words.union(*quoted) if quoted else words
-    return [name for name in frame.columns if name in mentioned]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from sparselmm._types import Array
 from sparselmm.compat.statsmodels.components import CodedSpec, spec_from_dict
-from sparselmm.compat.statsmodels.data import ModelData, array_names, covariance_names, re_names
+from sparselmm.compat.statsmodels.data import (
+    ModelData,
+    array_names,
+    covariance_names,
+    re_names,
+    table,
+)
 from sparselmm.compat.statsmodels.groups import Groups, code_groups
+from sparselmm.compat.statsmodels.messages import warn_old_components
 from sparselmm.compat.statsmodels.params import VCSpec
 from sparselmm.errors import DataError
 
@@ -42,13 +47,13 @@ def vc_spec(exog_vc: Any, groups: Groups) -> VCSpec:
     if exog_vc is None:
         return VCSpec([], [], [])
     if isinstance(exog_vc, dict):
-        warnings.warn(
-            "Using deprecated variance components format: pass exog_vc=VCSpec(names, colnames, mats) "
-            "rather than a dictionary.",
-            FutureWarning,
-            stacklevel=3,
-        )
+        warn_old_components()
         return spec_from_dict(exog_vc, groups)
+    if not all(hasattr(exog_vc, name) for name in ("names", "colnames", "mats")):
+        raise TypeError(
+            f"Found exog_vc of type {type(exog_vc).__name__}; expected a VCSpec of names, colnames and mats. "
+            "Give VCSpec(names, colnames, mats), or a vc_formula through from_formula."
+        )
     return exog_vc
 
 
@@ -85,10 +90,13 @@ def describe(
     )
 
 
-def renamed(described: ModelData, given: dict[str, Any]) -> ModelData:
-    """Names of a model that is made again from its matrices."""
-    exog_re, spec = given["exog_re"], given["exog_vc"]
-    described.exog_re_names = re_names(exog_re, 0 if exog_re is None else np.shape(exog_re)[1])
+def with_matrices(
+    arguments: dict[str, Any], described: ModelData, exog_re: Any, exog_vc: Any
+) -> dict[str, Any]:
+    """Arguments of a model whose fixed part is a formula and whose random part is given as matrices."""
+    Q = None if exog_re is None else table(exog_re, "exog_re")
+    spec = vc_spec(exog_vc, groups_of(exog_vc, arguments["groups"]))
+    described.exog_re_names = re_names(exog_re, 0 if Q is None else Q.shape[1])
     described.exog_re_names_full = covariance_names(described.exog_re_names)
-    described.vcomp_names = [] if spec is None else list(spec.names)
-    return described
+    described.vcomp_names = list(spec.names)
+    return {**arguments, "exog_re": Q, "exog_vc": spec}

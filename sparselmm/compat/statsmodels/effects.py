@@ -101,7 +101,8 @@ def forget_rows(model: MixedLM) -> None:
     model.endog, model.exog = np.empty(0), np.empty((0, k_fe))
     model.exog_re = np.empty((0, k_re)) if k_re else None
     model.exog_vc = VCSpec(list(model.exog_vc.names), [], [])
-    model.groups = np.empty(0)
+    _ = model.k_constant
+    model._labels = np.empty(0)
     model.rows_removed = True
     data = model.data
     data.endog = data.exog = None

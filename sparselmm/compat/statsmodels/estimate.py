@@ -20,6 +20,7 @@ from sparselmm.fit import fit
 from sparselmm.optimise import Entry, Outcome
 
 GRADIENT_TOLERANCE = 1e-6  # of the preconditioned score, in units of the log-likelihood
+LIMIT = "not converged: stopped at the largest number of evaluations; raise maxiter"
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,11 @@ def optimum(
     }
     solution = replace(done.solution, factored=None)
     point = Point(engine, solution, np.zeros(done.p))
-    return Estimate(params, done.sigma2, llf, found.converged, found.outcome.value, hist, point)
+    return Estimate(params, done.sigma2, llf, found.converged, _said(found.outcome), hist, point)
+
+
+def _said(outcome: Outcome) -> str:
+    return LIMIT if outcome is Outcome.MAX_EVALUATIONS else outcome.value
 
 
 def _packed_root(engine: Engine, theta: Array) -> Array:
@@ -194,17 +199,24 @@ class Mask:
 
 
 def masked(
-    engine: Engine, start: MixedLMParams, mask: Mask, penalties: Penalties, *, reml: bool
+    engine: Engine,
+    start: MixedLMParams,
+    mask: Mask,
+    penalties: Penalties,
+    *,
+    reml: bool,
+    maxiter: int | None = None,
 ) -> Estimate:
     """The optimum over the free parameters, the others held at `start`.
 
     Without a penalty on them the fixed effects are profiled out; with one they are optimised too.
     """
     task = _Task(engine, start, mask, penalties, reml)
-    x, evaluations, size = _minimise(task)
+    x, evaluations, size = _minimise(task, maxiter)
     params, point = task.point(x)
     converged = size <= GRADIENT_TOLERANCE * 10.0
-    outcome = Outcome.CONVERGED.value if converged else Outcome.STALLED.value
+    stopped = LIMIT if maxiter is not None else Outcome.STALLED.value
+    outcome = Outcome.CONVERGED.value if converged else stopped
     hist = {"converged": converged, "gcalls": evaluations, "fcalls": evaluations}
     done = _estimate(point, params, penalties, converged, outcome, hist)
     return replace(done, hist={**hist, "fopt": -done.llf})
@@ -282,7 +294,7 @@ class _Task:
         return value, -np.concatenate([self.fe_map.T @ own.fe, covariance])
 
 
-def _minimise(task: _Task) -> tuple[Array, int, float]:
+def _minimise(task: _Task, maxiter: int | None = None) -> tuple[Array, int, float]:
     """Minimiser, evaluations, and the largest Newton decrement left."""
     from scipy.optimize import minimize
 
@@ -290,9 +302,10 @@ def _minimise(task: _Task) -> tuple[Array, int, float]:
     if len(x) == 0:
         task(x)
         return x, 1, 0.0
-    found = minimize(task, x, jac=True, method="BFGS", options={"gtol": 1e-7, "maxiter": 500})
+    limit = 500 if maxiter is None else maxiter
+    found = minimize(task, x, jac=True, method="BFGS", options={"gtol": 1e-7, "maxiter": limit})
     x, decrement = found.x, np.inf
-    for _ in range(4):
+    for _ in range(4 if maxiter is None else min(4, 1 + maxiter - found.nit)):
         value, slope = task(x)
         H = _difference_hessian(task, x)
         eigenvalues, vectors = np.linalg.eigh(H)

@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparselmm._types import Array
 from sparselmm.compat.statsmodels import estimate
+from sparselmm.compat.statsmodels.arguments import (
+    check_optimiser,
+    check_penalties,
+    check_reml,
+    mask_of,
+    start_point,
+)
 from sparselmm.compat.statsmodels.curvature import nearly_singular, regular_terms
 from sparselmm.compat.statsmodels.engine import Engine
 from sparselmm.compat.statsmodels.estimate import Estimate, Mask, Penalties
@@ -17,7 +23,6 @@ from sparselmm.compat.statsmodels.messages import (
     warn_nearly_singular,
     warn_not_converged,
     warn_singular,
-    warn_unused,
 )
 from sparselmm.compat.statsmodels.params import MixedLMParams
 from sparselmm.compat.statsmodels.results import MixedLMResults
@@ -25,10 +30,6 @@ from sparselmm.optimise import Entry
 
 if TYPE_CHECKING:
     from sparselmm.compat.statsmodels.model import MixedLM
-
-METHODS = ("bfgs", "lbfgs", "cg", "nm", "powell", "basinhopping", "minimize")
-NOT_OFFERED = ("newton", "ncg")
-TOLERANCES = ("gtol", "ftol", "tol", "eps", "maxcor", "maxls")
 
 
 def fit(
@@ -78,23 +79,46 @@ def fit(
     SingularFitWarning, ConvergenceWarning
         Also of statsmodels' kinds where it is installed.
     """
-    _check_arguments(niter_sa, method, fit_kwargs)
-    _check_shapes(self, free, "free")
-    _check_shapes(self, start_params, "start_params")
-    for name, penalty in (("fe_pen", fe_pen), ("cov_pen", cov_pen)):
-        if penalty is not None and not (hasattr(penalty, "func") and hasattr(penalty, "deriv")):
-            raise TypeError(
-                f"Found {name}={penalty!r}; expected an object with func and deriv, such as the penalties of "
-                "statsmodels.base._penalties."
-            )
+    return fit_as(
+        "fit",
+        self,
+        start_params=start_params,
+        reml=reml,
+        niter_sa=niter_sa,
+        do_cg=do_cg,
+        fe_pen=fe_pen,
+        cov_pen=cov_pen,
+        free=free,
+        full_output=full_output,
+        method=method,
+        **fit_kwargs,
+    )
+
+
+def fit_as(
+    where: str,
+    self: MixedLM,
+    start_params: Any = None,
+    reml: bool = True,
+    niter_sa: int = 0,
+    do_cg: bool = True,
+    fe_pen: Any = None,
+    cov_pen: Any = None,
+    free: Any = None,
+    full_output: bool = False,
+    method: Any = None,
+    **fit_kwargs: Any,
+) -> MixedLMResults:
+    """`fit` for the method named `where`, which messages mention."""
+    check_optimiser(where, niter_sa, method, fit_kwargs)
+    check_penalties(fe_pen, cov_pen)
+    reml, free, start = check_reml(reml), mask_of(self, free), start_point(self, start_params)
     self.reml, self.fe_pen, self.cov_pen, self._freepat = reml, fe_pen, cov_pen, free
     penalties = Penalties(fe_pen, cov_pen)
-    start = start_point(self, start_params)
     entries: list[Entry] = []
     limit = fit_kwargs.get("maxiter")
     if not do_cg:
-        default = start_point(self, np.concatenate([_identity(self.k_re), np.ones(self.k_vc)]))
-        done = estimate.stay(self.engine, start or default, penalties, reml=reml)  # type: ignore[arg-type]
+        done = estimate.stay(self.engine, start or _unit(self), penalties, reml=reml)
     elif free is None and not penalties:
         done = estimate.optimum(
             _limited(self.engine, limit), start, reml=reml, report=entries.append
@@ -103,46 +127,11 @@ def fit(
         engine = _limited(self.diagonal_engine, limit)
         done = estimate.optimum(engine, start, reml=reml, report=entries.append)
     else:
-        done = _masked(self, start, free, penalties, reml=reml)
+        done = _masked(self, start, free, penalties, reml=reml, maxiter=limit)
     _report(self, done, do_cg=do_cg)
     if fit_kwargs.get("disp"):
         _say(done)
     return MixedLMResults(self, done, reml=reml, hist=[done.hist] if full_output else None)
-
-
-def start_point(model: MixedLM, start_params: Any) -> MixedLMParams | None:
-    """Starting values as a point; None for None.
-
-    Raises
-    ------
-    ValueError
-        For a vector of another length.
-    """
-    if start_params is None or isinstance(start_params, MixedLMParams):
-        return start_params
-    packed = np.asarray(start_params, dtype=float)
-    covariance = model.k_re2 + model.k_vc
-    if len(packed) not in (covariance, covariance + model.k_fe):
-        raise ValueError(
-            f"invalid start_params: found {len(packed)} values; expected {covariance} covariance parameters, "
-            f"or {covariance + model.k_fe} with the fixed effects before them."
-        )
-    return MixedLMParams.from_packed(
-        packed, model.k_fe, model.k_re, model.use_sqrt, len(packed) > covariance
-    )
-
-
-def _check_shapes(model: MixedLM, params: Any, name: str) -> None:
-    """Refuse parameters of another model."""
-    if not isinstance(params, MixedLMParams):
-        return
-    found = (len(params.fe_params), np.shape(params.cov_re), len(params.vcomp))
-    expected = (model.k_fe, (model.k_re, model.k_re), model.k_vc)
-    if found != expected:
-        raise ValueError(
-            f"{name} has shapes {found} of fe_params, cov_re and vcomp; expected {expected}. Make it with "
-            "MixedLMParams.from_components."
-        )
 
 
 def is_diagonal(free: MixedLMParams | None, start: MixedLMParams | None) -> bool:
@@ -163,6 +152,7 @@ def _masked(
     penalties: Penalties,
     *,
     reml: bool,
+    maxiter: Any,
 ) -> Estimate:
     """Masks and penalties; without starting values the free elements begin at a fit with a diagonal cov_re."""
     k_re, k_vc = model.k_re, model.k_vc
@@ -181,47 +171,26 @@ def _masked(
         start = first
     order = np.arange(k_re)
     return estimate.masked(
-        model.engine, start, Mask(mask, model.use_sqrt, order), penalties, reml=reml
+        model.engine,
+        start,
+        Mask(mask, model.use_sqrt, order),
+        penalties,
+        reml=reml,
+        maxiter=None if maxiter is None else int(maxiter),
     )
 
 
-def _identity(k: int) -> Array:
-    return np.eye(k)[np.tril_indices(k)]
+def _unit(model: MixedLM) -> MixedLMParams:
+    """Where statsmodels starts: unit variances."""
+    return MixedLMParams.from_components(
+        np.zeros(model.k_fe), cov_re=np.eye(model.k_re), vcomp=np.ones(model.k_vc)
+    )
 
 
 def _limited(engine: Engine, maxiter: Any) -> Engine:
     if maxiter is None:
         return engine
     return replace(engine, options=replace(engine.options, max_evaluations=int(maxiter)))
-
-
-def _check_arguments(niter_sa: int, method: Any, fit_kwargs: dict[str, Any]) -> None:
-    if niter_sa:
-        warn_unused(
-            "niter_sa is currently ignored by statsmodels and chooses nothing here; leave it out."
-        )
-    names = [] if method is None else [method] if isinstance(method, str) else list(method)
-    for name in names:
-        if str(name).lower() in NOT_OFFERED:
-            raise ValueError(
-                f"method {name} not available for MixedLM; leave `method` out: the optimiser uses exact "
-                "scores and Newton steps anyway."
-            )
-        if str(name).lower() not in METHODS:
-            raise ValueError(
-                f"method {name!r} is unknown; expected one of {', '.join(METHODS)}, or leave it out."
-            )
-    if names:
-        warn_unused(
-            f"method={method!r} chooses nothing here: one optimiser with exact scores finds the optimum that "
-            "statsmodels' methods look for. Leave `method` out; the answer is the same."
-        )
-    unknown = sorted(set(fit_kwargs) - {"maxiter", "disp", *TOLERANCES})
-    if unknown:
-        warn_unused(
-            f"Argument{'s' * (len(unknown) > 1)} {', '.join(unknown)} not used by MixedLM.fit; leave "
-            f"{'them' if len(unknown) > 1 else 'it'} out."
-        )
 
 
 def _report(model: MixedLM, done: Estimate, *, do_cg: bool) -> None:

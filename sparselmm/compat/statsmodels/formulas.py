@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from sparselmm._types import Array
-from sparselmm.errors import DataError, FormulaError
+from sparselmm.errors import DataError, FormulaError, SparseLMMError
 
 PLAIN = re.compile(r"^\s*[+-]?\s*\w+(\s*[+-]\s*\w+)*\s*$")
 
@@ -41,6 +42,25 @@ def refuse_bars(formula: str) -> None:
             f"Found a bar in `{formula}`; in MixedLM random effects stand outside of the formula. Write "
             "groups='g', re_formula='~x' for (x | g), or use sparselmm.lmm, which reads lme4's formulas."
         )
+
+
+def open_data(data: Any) -> pd.DataFrame:
+    """Any table as a pandas frame; a dictionary of single values is one row."""
+    if isinstance(data, pd.DataFrame):
+        return data
+    if hasattr(data, "to_pandas"):
+        return data.to_pandas()
+    if isinstance(data, Mapping) and data and all(np.ndim(v) == 0 for v in data.values()):
+        return pd.DataFrame([dict(data)])
+    return pd.DataFrame(data)
+
+
+def used_columns(frame: pd.DataFrame, texts: Sequence[str]) -> list[str]:
+    """Columns that formulas mention, in the order of the frame."""
+    whole = " ".join(texts)
+    mentioned = set(re.findall(r"\w+", whole))
+    mentioned = mentioned.union(*re.findall(r"`(.*?)`|Q\(\s*[\"'](.*?)[\"']\s*\)", whole))
+    return [name for name in frame.columns if name in mentioned]
 
 
 def two_sides(formula: str) -> tuple[str, str]:
@@ -117,7 +137,8 @@ def engine_matrix(text: str, data: Any, env: Mapping[str, Any]) -> Matrix:
     manager = formula_manager()
     if manager is None:
         return _formulaic_matrix(text, data, env)
-    found = manager.get_matrices(text, data, eval_env=dict(env), pandas=True)
+    with _engine_errors(text, FormulaError):
+        found = manager.get_matrices(text, data, eval_env=dict(env), pandas=True)
     frame = found if isinstance(found, pd.DataFrame) else pd.DataFrame(found)
     if len(frame) != len(data):
         raise DataError(_missing_text(text, len(data) - len(frame)))
@@ -136,42 +157,82 @@ def formula_manager() -> Any:
     return FormulaManager()
 
 
-def repeat(spec: Any, names: list[str], data: Any, env: Mapping[str, Any]) -> pd.DataFrame:
-    """The same columns for new data (spec None: plain columns).
+def repeat(
+    right: str, spec: Any, columns: tuple[list[str], list[str]], data: Any, env: Mapping[str, Any]
+) -> pd.DataFrame:
+    """The same columns for new data, NaN in rows with missing values.
+
+    Parameters
+    ----------
+    right : str
+        The right side of the formula.
+    spec
+        What repeats it; None: plain columns.
+    columns : tuple
+        Names of the result, and of the columns of the data that the formula reads.
+    data : DataFrame, Series, mapping
+        A Series is a column of this name, or else a row.
+    env : mapping
 
     Raises
     ------
     DataError
-        When a column is not there.
+        When a column is not there, or has other levels or another kind.
     """
+    names, needed = columns
+    frame = _new_frame(data, needed)
+    absent = [name for name in needed if name not in frame.columns]
+    if absent:
+        raise DataError(
+            f"New data have no column '{absent[0]}'; expected {needed}; found {list(frame.columns)}."
+        )
     if spec is None:
-        frame = data if isinstance(data, pd.DataFrame) else pd.DataFrame(data)
-        absent = [name for name in names if name != "Intercept" and name not in frame.columns]
-        if absent:
-            raise DataError(
-                f"New data have no column '{absent[0]}'; expected {names}; found {list(frame.columns)}."
-            )
-        columns = {
+        values = {
             name: 1.0 if name == "Intercept" else frame[name].to_numpy(dtype=float)
             for name in names
         }
-        return pd.DataFrame(columns, index=frame.index, columns=pd.Index(names))
-    frame = data if isinstance(data, pd.DataFrame) else pd.DataFrame(data)
-    if hasattr(spec, "get_model_matrix"):
-        return pd.DataFrame(spec.get_model_matrix(frame, context=dict(env)))
-    return pd.DataFrame(formula_manager().get_matrices(spec, frame, eval_env=dict(env)))
+        return pd.DataFrame(values, index=frame.index, columns=pd.Index(names))
+    plain = frame.reset_index(drop=True)
+    with _engine_errors(right, DataError):
+        if hasattr(spec, "get_model_matrix"):
+            made = pd.DataFrame(spec.get_model_matrix(plain, context=dict(env)))
+        else:
+            made = pd.DataFrame(formula_manager().get_matrices(spec, plain, eval_env=dict(env)))
+    made = made.reindex(plain.index)
+    made.index = frame.index
+    return made
+
+
+def _new_frame(data: Any, needed: Sequence[str]) -> pd.DataFrame:
+    if not isinstance(data, pd.Series):
+        return open_data(data)
+    if data.name in needed:
+        return data.to_frame()
+    return data.to_frame().T.infer_objects()
+
+
+@contextmanager
+def _engine_errors(text: str, kind: type[SparseLMMError]) -> Iterator[None]:
+    """Errors of the engine that evaluates formulas, as ours, on one line."""
+    try:
+        yield
+    except SparseLMMError:
+        raise
+    except Exception as error:
+        found = " ".join(str(error).split("\n    ")[0].split()) or type(error).__name__
+        raise kind(
+            f"`{text}` cannot be evaluated: {found}; expected columns of the data, of the kinds and levels that "
+            "the formula can use. Correct the name, or convert the column."
+        ) from error
 
 
 def _formulaic_matrix(text: str, data: Any, env: Mapping[str, Any]) -> Matrix:
     from formulaic import Formula, model_matrix
-    from formulaic.errors import FormulaicError
 
-    try:
+    with _engine_errors(text, FormulaError):
         first = model_matrix(text, data.head(50), context=dict(env))
         terms = _patsy_order(first.model_spec)
         found = model_matrix(Formula(terms, _ordering="none"), data, context=dict(env))
-    except FormulaicError as error:
-        raise FormulaError(f"`{text}` cannot be evaluated: {error}") from error
     frame = pd.DataFrame(found)
     if len(frame) != len(data):
         raise DataError(_missing_text(text, len(data) - len(frame)))

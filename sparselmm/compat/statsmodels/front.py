@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sparselmm.compat.statsmodels.construct import caller_variables, formula_arguments
-from sparselmm.compat.statsmodels.describe import renamed
+from sparselmm.compat.statsmodels.describe import with_matrices
 
 if TYPE_CHECKING:
     from sparselmm.compat.statsmodels.model import MixedLM
@@ -79,8 +79,7 @@ def from_formula(
         env=env,
     )
     if re_formula is None and vc_formula is None and any(v is not None for v in given.values()):
-        arguments |= given
-        described = renamed(described, given)
+        arguments = with_matrices(arguments, described, given["exog_re"], given["exog_vc"])
     return cls(**arguments, formula=formula, _described=described, **kwargs)
 
 

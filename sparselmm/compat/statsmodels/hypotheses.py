@@ -49,6 +49,8 @@ def t_test(self: MixedLMResults, r_matrix: Any, use_t: bool | None = None) -> An
 def wald_test(
     self: MixedLMResults,
     r_matrix: Any,
+    cov_p: Any = None,
+    invcov: Any = None,
     use_f: bool | None = None,
     df_constraints: int | None = None,
     scalar: bool = True,
@@ -58,6 +60,10 @@ def wald_test(
     Parameters
     ----------
     r_matrix : array_like, str or list of str
+    cov_p : array_like, optional
+        Covariance matrix of all parameters, instead of `cov_params`.
+    invcov : array_like, optional
+        Inverse of the covariance matrix of the combinations, instead of what `cov_p` gives.
     use_f : bool, optional
         F rather than chi-square distribution.
     df_constraints : int, optional
@@ -65,13 +71,18 @@ def wald_test(
         Give the statistic as a number.
     """
     return _delegate(self, r_matrix).wald_test(
-        _widened(self, r_matrix), use_f=use_f, df_constraints=df_constraints, scalar=scalar
+        _widened(self, r_matrix),
+        cov_p=cov_p,
+        invcov=invcov,
+        use_f=use_f,
+        df_constraints=df_constraints,
+        scalar=scalar,
     )
 
 
-def f_test(self: MixedLMResults, r_matrix: Any) -> Any:
+def f_test(self: MixedLMResults, r_matrix: Any, cov_p: Any = None, invcov: Any = None) -> Any:
     """`wald_test` with the F distribution."""
-    return _delegate(self, r_matrix).f_test(_widened(self, r_matrix))
+    return _delegate(self, r_matrix).f_test(_widened(self, r_matrix), cov_p=cov_p, invcov=invcov)
 
 
 def wald_test_terms(
@@ -138,7 +149,7 @@ def _delegate(results: MixedLMResults, r_matrix: Any) -> Any:
         design_info=data.design_info,
     )
     model = SimpleNamespace(data=described, exog_names=data.xnames, endog_names=data.ynames)
-    V = results.normalized_cov_params * results.scale
+    V = results._covariance
     own = LikelihoodModelResults(
         model,
         np.nan_to_num(np.asarray(results.params)),

@@ -11,7 +11,7 @@ from sparselmm.compat.statsmodels import curvature
 from sparselmm.compat.statsmodels.distribution import MixedLMDistribution
 from sparselmm.compat.statsmodels.engine import Point, at_params, gradient, refined_llf
 from sparselmm.compat.statsmodels.estimate import Penalties
-from sparselmm.compat.statsmodels.params import MixedLMParams
+from sparselmm.compat.statsmodels.params import MixedLMParams, as_params
 
 if TYPE_CHECKING:
     from sparselmm.compat.statsmodels.model import MixedLM
@@ -50,31 +50,78 @@ def score(self: MixedLM, params: Any, profile_fe: bool = True) -> Array:
     profile_fe : bool
         Without it the gradient begins with the fixed effects.
     """
-    at = _params(self, params).copy()
-    point = _point(self, at, profile_fe)
-    at.fe_params = np.nan_to_num(self.engine.beta(point.solution))
-    own = Penalties(self.fe_pen, self.cov_pen).slope(at, gradient(point))
-    packed = own.packed_root(at.cov_re, at.vcomp) if self.use_sqrt else own.packed()
-    whole = np.concatenate([own.fe, packed])
+    parts = _slopes(self, params, profile_fe=profile_fe, use_sqrt=self.use_sqrt)
+    whole = np.concatenate(parts)
     if self._freepat is not None:
         whole = whole * self._freepat.get_packed(use_sqrt=False, has_fe=True)
     return whole[self.k_fe :] if profile_fe else whole
 
 
-def hessian(self: MixedLM, params: Any) -> tuple[Array, bool]:
-    """Second derivatives in (fe_params, cov_re, vcomp), and whether a covariance is singular.
-
-    Rows and columns of singular terms are NaN. Penalties do not count.
+def score_full(self: MixedLM, params: Any, calc_fe: bool = True) -> tuple[Array, Array, Array]:
+    """Gradient of `loglike` at the fixed effects given, in three parts: fe_params, cov_re, vcomp.
 
     Parameters
     ----------
     params : MixedLMParams or array_like
-        An array begins with the fixed effects.
+        An array holds the packed covariance parameters; the fixed effects are then zero.
+    calc_fe : bool
+        Without it the first part is zero.
+
+    Examples
+    --------
+    >>> import sparselmm as slm
+    >>> model = slm.mixedlm("Reaction ~ Days", slm.load_dataset("sleepstudy"), groups="Subject")
+    >>> fit = model.fit()
+    >>> [len(part) for part in model.score_full(fit.params_object)]
+    [2, 1, 0]
     """
-    at = params
-    if not isinstance(at, MixedLMParams):
-        at = MixedLMParams.from_packed(at, self.k_fe, self.k_re, self.use_sqrt, True)
+    fe, re, vc = _slopes(self, params, profile_fe=False, use_sqrt=False)
+    return (fe if calc_fe else np.zeros(self.k_fe)), re, vc
+
+
+def score_sqrt(self: MixedLM, params: Any, calc_fe: bool = True) -> tuple[Array, Array, Array]:
+    """`score_full` in the Cholesky factor of cov_re and the roots of vcomp."""
+    fe, re, vc = _slopes(self, params, profile_fe=False, use_sqrt=True)
+    return (fe if calc_fe else np.zeros(self.k_fe)), re, vc
+
+
+def _slopes(
+    self: MixedLM, params: Any, *, profile_fe: bool, use_sqrt: bool
+) -> tuple[Array, Array, Array]:
+    """Derivatives of the penalised log-likelihood."""
+    at = _params(self, params).copy()
+    point = _point(self, at, profile_fe)
+    at.fe_params = np.nan_to_num(self.engine.beta(point.solution))
+    own = Penalties(self.fe_pen, self.cov_pen).slope(at, gradient(point))
+    packed = own.packed_root(at.cov_re, at.vcomp) if use_sqrt else own.packed()
+    return own.fe, packed[: self.k_re2], packed[self.k_re2 :]
+
+
+def hessian(self: MixedLM, params: Any) -> tuple[Array, bool]:
+    """Second derivatives of `loglike` at the fixed effects given, and whether a covariance is singular.
+
+    The parameters are fe_params, cov_re and vcomp themselves, not their roots, whatever `use_sqrt` says. Rows and
+    columns of singular terms are NaN. Penalties do not count.
+
+    Parameters
+    ----------
+    params : MixedLMParams or array_like
+        An array begins with the fixed effects; it holds roots with `use_sqrt`.
+    """
+    at = as_params(params)
+    if at is None:
+        at = MixedLMParams.from_packed(params, self.k_fe, self.k_re, self.use_sqrt, True)
     return curvature.hessian(self.engine, at, reml=self.reml)
+
+
+def information(self: MixedLM, params: Any) -> Array:
+    """Observed information: minus the matrix of `hessian`.
+
+    Parameters
+    ----------
+    params : MixedLMParams or array_like
+    """
+    return -self.hessian(params)[0]
 
 
 def get_fe_params(self: MixedLM, cov_re: Any, vcomp: Any, tol: float = 1e-10) -> tuple[Array, bool]:
@@ -121,8 +168,9 @@ def _point(self: MixedLM, at: MixedLMParams, profile_fe: bool) -> Point:
 
 
 def _params(self: MixedLM, params: Any) -> MixedLMParams:
-    if isinstance(params, MixedLMParams):
-        return params
+    point = as_params(params)
+    if point is not None:
+        return point
     return MixedLMParams.from_packed(params, self.k_fe, self.k_re, self.use_sqrt, False)
 
 

@@ -151,7 +151,7 @@ def _check(term: RandomTerm, factor: Factor) -> None:
         what = "the groups" if term.label == "groups" else f"'{term.label}'"
         raise DataError(
             f"The random effects of {what} have one level for {len(factor.codes)} rows: a variance cannot be "
-            "estimated from one draw. With a single group give re_formula=None and a vc_formula such as "
+            "estimated from one draw. With a single group write re_formula='0' and a vc_formula such as "
             "{'h': '0 + C(h)'}."
         )
     if count <= WIDEST_CHECK:

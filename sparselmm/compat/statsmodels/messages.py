@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 from sparselmm.errors import (
     ConvergenceWarning,
@@ -14,11 +16,19 @@ from sparselmm.errors import (
     SparseLMMWarning,
 )
 
-CALLER = 4  # frames from a warning here to the call of `fit`
+PACKAGE = f"{Path(__file__).parents[2]}{os.sep}"
 
 
 class UnusedArgumentWarning(SparseLMMWarning, FutureWarning):
     """An argument of statsmodels that chooses nothing here."""
+
+
+def _warn(message: str, kind: type[Warning]) -> None:
+    """Warn at the line that called into this package."""
+    frame, level = sys._getframe(1), 2
+    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, kind, stacklevel=level)
 
 
 def _both(own: type[Warning], foreign: str) -> type[Warning]:
@@ -39,7 +49,7 @@ def warn_singular(terms: str) -> None:
         "correlation is 1 or -1. The fit is the optimum; standard errors of these variance "
         "parameters do not exist. A simpler random-effects structure gives the same likelihood."
     )
-    warnings.warn(message, _both(SingularFitWarning, "SingularMatrixWarning"), stacklevel=CALLER)
+    _warn(message, _both(SingularFitWarning, "SingularMatrixWarning"))
 
 
 def warn_nearly_singular() -> None:
@@ -49,7 +59,7 @@ def warn_nearly_singular() -> None:
         "standard error of zero. The fit is the optimum; intervals from standard errors mean little here, use "
         "profile_re or a likelihood-ratio test."
     )
-    warnings.warn(message, _both(SingularFitWarning, "SingularMatrixWarning"), stacklevel=CALLER)
+    _warn(message, _both(SingularFitWarning, "SingularMatrixWarning"))
 
 
 def warn_dropped(names: Sequence[str]) -> None:
@@ -58,15 +68,23 @@ def warn_dropped(names: Sequence[str]) -> None:
         f"Columns of exog depend on the columns before them: {', '.join(names)}; their estimates are NaN and "
         "the rest is fitted without them. Leave them out."
     )
-    warnings.warn(message, RankWarning, stacklevel=CALLER)
+    _warn(message, RankWarning)
 
 
 def warn_not_converged(reason: str) -> None:
     """Say that a fit has not passed its certificate."""
-    kind = _both(ConvergenceWarning, "ConvergenceWarning")
-    warnings.warn(f"MixedLM: {reason}.", kind, stacklevel=CALLER)
+    _warn(f"MixedLM: {reason}.", _both(ConvergenceWarning, "ConvergenceWarning"))
 
 
-def warn_unused(message: str, level: int = CALLER) -> None:
+def warn_unused(message: str) -> None:
     """Say that an argument chooses nothing here, and what to write."""
-    warnings.warn(message, UnusedArgumentWarning, stacklevel=level)
+    _warn(message, UnusedArgumentWarning)
+
+
+def warn_old_components() -> None:
+    """Say that dictionaries of matrices are an old format."""
+    message = (
+        "Using deprecated variance components format: pass exog_vc=VCSpec(names, colnames, mats) "
+        "rather than a dictionary."
+    )
+    _warn(message, FutureWarning)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sparselmm._types import Array
-from sparselmm.compat.statsmodels import formulas, likelihood
+from sparselmm.compat.statsmodels import formulas, likelihood, prediction
 from sparselmm.compat.statsmodels.components import Component, components_of
 from sparselmm.compat.statsmodels.data import ModelData, column, complete_rows, re_names, table
 from sparselmm.compat.statsmodels.describe import describe, groups_of, same_length, vc_spec
@@ -71,7 +71,11 @@ class MixedLM:
     hessian = likelihood.hessian
     get_fe_params = likelihood.get_fe_params
     get_scale = likelihood.get_scale
+    score_full = likelihood.score_full
+    score_sqrt = likelihood.score_sqrt
+    information = likelihood.information
     get_distribution = likelihood.get_distribution
+    predict = prediction.model_means
 
     def __init__(
         self,
@@ -95,6 +99,8 @@ class MixedLM:
         y = column(endog, "endog")
         X = np.empty((len(y), 0)) if exog is None else table(exog, "exog")
         Q = None if exog_re is None else table(exog_re, "exog_re")
+        no_re = Q is not None and not Q.shape[1]
+        Q = None if no_re else Q
         labels = group_values(groups)
         same_length(y, exog=X, exog_re=Q, groups=labels)
         rows = complete_rows({"endog": y, "exog": X, "exog_re": Q, "groups": labels}, missing)
@@ -110,17 +116,22 @@ class MixedLM:
         self.endog, self.exog = y, X
         self._groups = groups_of(exog_vc, labels)
         self.exog_vc = vc_spec(exog_vc, self._groups)
+        if no_re and not self.exog_vc.names:
+            raise DataError(
+                "exog_re has no column and exog_vc no component; expected at least one random effect. Leave "
+                "exog_re out for a random intercept."
+            )
         if Q is None and not self.exog_vc.names:
             Q = np.ones((len(y), 1))
             default = True
         else:
             default = False
         self.exog_re = Q
-        self.groups = labels
+        self._labels = labels
         names = ["Group Var"] if default else re_names(exog_re, 0 if Q is None else Q.shape[1])
         self.data = described or describe(endog, exog, X, names, default, self.exog_vc, rows)
         self.reml = True
-        self.fe_pen = self.cov_pen = None
+        self.fe_pen = self.cov_pen = self.re_pen = None
         self._freepat: MixedLMParams | None = None
         self.rows_removed = False
 
@@ -184,6 +195,11 @@ class MixedLM:
         """Groups."""
         return len(self._groups.labels)
 
+    @property
+    def groups(self) -> Array:
+        """Labels of the rows."""
+        return np.asarray(self._labels)
+
     @cached_property
     def group_labels(self) -> list:
         """Distinct labels, sorted."""
@@ -208,6 +224,20 @@ class MixedLM:
     def exog_re_li(self) -> list[Array] | None:
         """exog_re by groups."""
         return self.group_list(self.exog_re)
+
+    @property
+    def exog_re2_li(self) -> list[Array] | None:
+        """Cross-products of exog_re by groups."""
+        return None if self.exog_re is None else [Q.T @ Q for Q in self.exog_re_li or []]
+
+    @cached_property
+    def k_constant(self) -> int:
+        """1 when the columns of exog span a constant."""
+        if not len(self.exog):
+            return 0
+        ones = np.ones(len(self.exog))
+        fitted = self.exog @ np.linalg.lstsq(self.exog, ones, rcond=None)[0]
+        return int(np.allclose(fitted, ones, rtol=0.0, atol=1e-8))
 
     @cached_property
     def components(self) -> list[Component]:
@@ -266,31 +296,20 @@ class MixedLM:
         values = np.asarray(array)[self._groups.order]
         return np.split(values, self._groups.start[1:-1])
 
-    def predict(self, params: Any, exog: Any = None) -> Array:
-        """Means of the fixed part.
-
-        Parameters
-        ----------
-        params : MixedLMParams or array_like
-            Its first k_fe elements are the fixed effects.
-        exog : array_like, shape (m, k_fe), optional
-            The model's own when not given.
-        """
-        fe = params.fe_params if isinstance(params, MixedLMParams) else params
-        beta = np.nan_to_num(np.asarray(fe, dtype=float)[: self.k_fe])
-        return np.asarray(self.exog if exog is None else exog) @ beta
-
     def predict_frame(self, data: Any) -> pd.DataFrame:
         """exog for new data, of a model made from a formula."""
-        formula = self.data.formula
-        assert formula is not None
-        plain = formulas.plain_columns(formulas.two_sides(formula)[1], self.data.frame)
-        spec = None if plain is not None else self.data.model_spec
-        return formulas.repeat(spec, self.exog_names, data, self.data.env)
+        source = self.data
+        assert source.formula is not None
+        assert source.frame is not None
+        right = formulas.two_sides(source.formula)[1]
+        plain = formulas.plain_columns(right, source.frame)
+        spec = None if plain is not None else source.model_spec
+        columns = (self.exog_names, formulas.used_columns(source.frame, [right]))
+        return formulas.repeat(right, spec, columns, data, source.env)
 
     def _get_init_kwds(self) -> dict[str, Any]:
         """Arguments, beside endog and exog, that make this model again."""
-        kwds = {"groups": self.groups, "exog_re": self.exog_re, "exog_vc": self.exog_vc}
+        kwds = {"groups": self._labels, "exog_re": self.exog_re, "exog_vc": self.exog_vc}
         return {**kwds, "use_sqrt": self.use_sqrt, "formula": self.formula}
 
     def __getstate__(self) -> dict[str, Any]:

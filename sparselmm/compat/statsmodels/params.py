@@ -128,6 +128,15 @@ class MixedLMParams:
         return np.concatenate([np.asarray(self.fe_params), *parts] if has_fe else parts)
 
 
+def as_params(value: Any) -> MixedLMParams | None:
+    """The point itself, a copy of a point of statsmodels' class of this name, None for anything else."""
+    if value is None or isinstance(value, MixedLMParams):
+        return value
+    if not all(hasattr(value, name) for name in ("fe_params", "cov_re", "vcomp", "get_packed")):
+        return None
+    return MixedLMParams.from_components(value.fe_params, cov_re=value.cov_re, vcomp=value.vcomp)
+
+
 class VCSpec:
     """Variance components given by matrices.
 

@@ -56,7 +56,7 @@ def profile_re(
     >>> int(curve[:, 1].argmax())
     2
     """
-    from sparselmm.compat.statsmodels.fitting import TOLERANCES
+    from sparselmm.compat.statsmodels.arguments import TOLERANCES
 
     unknown = sorted(set(fit_kwargs) - {"maxiter", "disp", "method", *TOLERANCES})
     if unknown:

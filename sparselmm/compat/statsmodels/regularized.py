@@ -13,11 +13,12 @@ import numpy as np
 from sparselmm._types import Array
 from sparselmm.compat.statsmodels.engine import at_params
 from sparselmm.compat.statsmodels.estimate import Estimate
+from sparselmm.compat.statsmodels.fitting import fit_as
 from sparselmm.compat.statsmodels.params import MixedLMParams
+from sparselmm.compat.statsmodels.results import MixedLMResults
 
 if TYPE_CHECKING:
     from sparselmm.compat.statsmodels.model import MixedLM
-    from sparselmm.compat.statsmodels.results import MixedLMResults
 
 
 def fit_regularized(
@@ -56,18 +57,17 @@ def fit_regularized(
     >>> model.fit_regularized(alpha=[0, 10]).fe_params.round(2).to_dict()
     {'Intercept': 265.96, 'Days': 7.23}
     """
-    from sparselmm.compat.statsmodels.results import MixedLMResults
-
     if hasattr(method, "func") and hasattr(method, "deriv"):
         method.alpha = alpha
-        return self.fit(start_params=start_params, **{**fit_kwargs, "fe_pen": method})
+        arguments = {**fit_kwargs, "fe_pen": method}
+        return fit_as("fit_regularized", self, start_params=start_params, **arguments)
     if not (isinstance(method, str) and method.lower() == "l1"):
         raise ValueError(
             f"Invalid regularization method {method!r}; expected 'l1' or a statsmodels Penalty such as "
             "statsmodels.base._penalties.L2()."
         )
-    plain = self.fit(start_params=start_params, **fit_kwargs)
-    weights = np.broadcast_to(np.asarray(alpha, dtype=float), (self.k_fe,))
+    weights = _weights(self, alpha)
+    plain = fit_as("fit_regularized", self, start_params=start_params, **fit_kwargs)
     point = at_params(self.engine, plain.params_object, reml=plain.reml, profile_fe=True)
     half = self.engine.prepared.gram.basis.Rx.T @ point.solution.L_M
     kept = self.engine.prepared.gram.basis.kept
@@ -85,6 +85,25 @@ def fit_regularized(
     active = np.ones(params.k_tot, dtype=bool)
     active[: self.k_fe] = beta != 0.0
     return MixedLMResults(self, done, reml=plain.reml, hist=plain.hist, active=active)
+
+
+def _weights(model: MixedLM, alpha: Any) -> Array:
+    """(k_fe,) weights.
+
+    Raises
+    ------
+    ValueError
+    """
+    try:
+        weights = np.asarray(alpha, dtype=float)
+    except (TypeError, ValueError):
+        weights = np.array([[np.nan]])
+    if weights.shape not in ((), (1,), (model.k_fe,)) or not (weights >= 0.0).all():
+        raise ValueError(
+            f"Found alpha={alpha!r}; expected one weight of zero or more, or {model.k_fe} of them, one for each "
+            f"of {', '.join(model.exog_names)}."
+        )
+    return np.broadcast_to(weights, (model.k_fe,))
 
 
 def soft_descent(

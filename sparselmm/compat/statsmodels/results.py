@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from sparselmm._types import Array
-from sparselmm.compat.statsmodels import effects, hypotheses
+from sparselmm.compat.statsmodels import effects, hypotheses, prediction, storage, wald
 from sparselmm.compat.statsmodels.bootstrap import bootstrap
 from sparselmm.compat.statsmodels.curvature import hessian
 from sparselmm.compat.statsmodels.engine import Point, at_params
@@ -21,8 +19,6 @@ from sparselmm.compat.statsmodels.summary import summary
 
 if TYPE_CHECKING:
     from sparselmm.compat.statsmodels.model import MixedLM
-
-BEFORE_REMOVAL = ("llf", "normalized_cov_params", "df_resid", "nobs", "group_sizes")
 
 
 class MixedLMResults:
@@ -68,6 +64,13 @@ class MixedLMResults:
     summary = summary
     profile_re = profile_re
     bootstrap = bootstrap
+    cov_params = wald.cov_params
+    conf_int = wald.conf_int
+    predict = prediction.predict
+    remove_data = storage.remove_data
+    save = storage.save
+    load = classmethod(storage.load)
+    __getstate__ = storage.state
     use_t = False
     bootstrap_results: Array
 
@@ -84,8 +87,7 @@ class MixedLMResults:
         self.reml = reml
         self.method = "REML" if reml else "ML"
         self.params_object = estimate.params
-        self.scale = estimate.scale
-        self.llf = estimate.llf
+        self.scale, self.llf = np.float64(estimate.scale), np.float64(estimate.llf)
         self.converged, self.outcome = estimate.converged, estimate.outcome
         self.hist = hist
         self.use_sqrt, self.freepat = model.use_sqrt, model._freepat
@@ -143,6 +145,16 @@ class MixedLMResults:
         """Rows less the rank of exog; as in statsmodels no Python int, so that marginaleffects uses z."""
         return np.int64(self.model.nobs - self.model.engine.prepared.gram.p)
 
+    @property
+    def df_modelwc(self) -> int:
+        """Number of parameters."""
+        return self.params_object.k_tot
+
+    @property
+    def k_constant(self) -> int:
+        """1 when the columns of exog span a constant."""
+        return self.model.k_constant
+
     @cached_property
     def group_sizes(self) -> tuple[int, int, int, float]:
         """Number of groups, and smallest, largest and mean number of rows."""
@@ -155,102 +167,43 @@ class MixedLMResults:
 
     @cached_property
     def _covariance(self) -> Array:
-        """Inverse information over the elements that were estimated; zero for those held fixed."""
-        H, _ = self._information
-        estimated = np.ones(len(H), dtype=bool) if self._active is None else self._active
-        held = np.zeros(len(H), dtype=bool)
-        if self.freepat is not None:
-            held = self.freepat.get_packed(use_sqrt=False, has_fe=True) == 0
-        chosen = np.flatnonzero(estimated & ~held & np.isfinite(np.diag(H)))
-        out = np.full_like(H, np.nan)
-        out[held] = out[:, held] = 0.0
-        try:
-            out[np.ix_(chosen, chosen)] = np.linalg.inv(-H[np.ix_(chosen, chosen)])
-        except np.linalg.LinAlgError:
-            return out
-        return out
+        return wald.covariance(self)
+
+    @property
+    def normalized_cov_params(self) -> Any:
+        """`cov_params` divided by `scale`."""
+        return self._square(self._covariance / self.scale, self.model.data.param_names)
 
     @cached_property
-    def normalized_cov_params(self) -> Array:
-        """`cov_params` divided by `scale`."""
-        return self._covariance / self.scale
-
-    def cov_params(self, r_matrix: Any = None, column: Any = None) -> Any:
-        """Covariance matrix of the parameters, or of linear combinations of them.
-
-        Parameters
-        ----------
-        r_matrix : array_like, optional
-            Rows of coefficients, over all parameters or over the fixed effects.
-        column : int or array_like of int, optional
-            The variance of one parameter, or the covariance matrix of some.
-        """
-        V = self.normalized_cov_params * self.scale
-        if column is not None:
-            return V[column, column] if np.ndim(column) == 0 else V[np.ix_(column, column)]
-        if r_matrix is None:
-            return self._square(V, self.model.data.param_names)
-        R = np.atleast_2d(np.asarray(r_matrix, dtype=float))
-        return R @ V[: R.shape[1], : R.shape[1]] @ R.T
-
-    def _bse(self) -> Array:
-        with np.errstate(invalid="ignore"):
-            return np.sqrt(np.diag(self.normalized_cov_params) * self.scale)
+    def hessv(self) -> tuple[Array, bool]:
+        """`MixedLM.hessian` at the estimates."""
+        return self._information
 
     @property
     def bse(self) -> Any:
         """Standard errors of `params`."""
-        return self._vector(self._bse(), self.model.data.param_names)
+        return self._vector(wald.standard_errors(self), self.model.data.param_names)
 
     @property
     def bse_fe(self) -> Any:
         """Standard errors of the fixed effects."""
-        return self._vector(self._bse()[: self.k_fe], self.model.data.xnames)
+        return self._vector(wald.standard_errors(self)[: self.k_fe], self.model.data.xnames)
 
     @property
     def bse_re(self) -> Any:
         """Root of `scale` times the standard errors of the covariance parameters: statsmodels' convention."""
         names = self.model.data.param_names[self.k_fe :]
-        return self._vector(np.sqrt(self.scale) * self._bse()[self.k_fe :], names)
+        return self._vector(np.sqrt(self.scale) * wald.standard_errors(self)[self.k_fe :], names)
 
     @property
     def tvalues(self) -> Any:
         """Parameters divided by their standard errors."""
-        return self._vector(self._z(), self.model.data.param_names)
-
-    def _z(self) -> Array:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(self.params) / self._bse()
+        return self._vector(wald.t_values(self), self.model.data.param_names)
 
     @property
     def pvalues(self) -> Any:
-        """Two-sided, from the normal distribution."""
-        from scipy.special import ndtr
-
-        return self._vector(2.0 * ndtr(-np.abs(self._z())), self.model.data.param_names)
-
-    def conf_int(self, alpha: float = 0.05, cols: Any = None) -> Any:
-        """Wald intervals of `params`.
-
-        Parameters
-        ----------
-        alpha : float
-        cols : array_like of int, optional
-            Which parameters.
-
-        Returns
-        -------
-        ndarray or DataFrame, shape (m, 2)
-        """
-        from scipy.special import ndtri
-
-        half = -ndtri(alpha / 2.0) * self._bse()
-        params = np.asarray(self.params)
-        limits = np.column_stack([params - half, params + half])
-        names = np.array(self.model.data.param_names)
-        if cols is not None:
-            limits, names = limits[np.asarray(cols)], names[np.asarray(cols)]
-        return pd.DataFrame(limits, index=names) if self.model.data.labelled else limits
+        """Two-sided, from the normal distribution; from t with `use_t`."""
+        return self._vector(wald.p_values(self), self.model.data.param_names)
 
     @property
     def _n_parameters(self) -> float:
@@ -302,66 +255,3 @@ class MixedLMResults:
     def resid(self) -> Any:
         """endog less `fittedvalues`."""
         return self._rows(self.model.endog - self._fitted)
-
-    def predict(self, exog: Any = None, transform: bool = True) -> Any:
-        """Means of the fixed part.
-
-        Parameters
-        ----------
-        exog : DataFrame, dict or array_like, optional
-            New data; the model's own when not given.
-        transform : bool
-            Whether `exog` holds the variables of the formula rather than columns of exog.
-        """
-        if exog is None:
-            return self._rows(self.model.predict(self.params_object))
-        if transform and self.model.data.formula is not None and not isinstance(exog, np.ndarray):
-            table = self.model.predict_frame(exog)
-            return pd.Series(self.model.predict(self.params_object, table), index=table.index)
-        values = np.asarray(exog, dtype=float).reshape(-1, self.k_fe)
-        index = getattr(exog, "index", None)
-        means = self.model.predict(self.params_object, values)
-        return pd.Series(means, index) if isinstance(index, pd.Index) else means
-
-    def remove_data(self) -> None:
-        """Drop what grows with the number of rows; tables, tests and predictions for new data stay."""
-        for name in BEFORE_REMOVAL:
-            getattr(self, name)
-        model = self.model
-        self._at = None
-        for name in ("_modes", "_fitted", "random_effects", "random_effects_cov"):
-            self.__dict__.pop(name, None)
-        for name in ("engine", "diagonal_engine", "components", "row_indices"):
-            model.__dict__.pop(name, None)
-        effects.forget_rows(model)
-
-    def save(self, fname: Any, remove_data: bool = False) -> None:
-        """Pickle to a file.
-
-        Parameters
-        ----------
-        fname : str or file
-        remove_data : bool
-            Call `remove_data` before.
-        """
-        if remove_data:
-            self.remove_data()
-        if hasattr(fname, "write"):
-            pickle.dump(self, fname)
-        else:
-            Path(fname).write_bytes(pickle.dumps(self))
-
-    @classmethod
-    def load(cls, fname: Any) -> MixedLMResults:
-        """Read what `save` wrote; only from files you trust."""
-        if hasattr(fname, "read"):
-            return pickle.load(fname)
-        return pickle.loads(Path(fname).read_bytes())
-
-    def __getstate__(self) -> dict[str, Any]:
-        """With standard errors, without random effects (made again when asked for)."""
-        _ = self.normalized_cov_params
-        state = {**self.__dict__, "_at": None}
-        for name in ("random_effects", "random_effects_cov", "_information"):
-            state.pop(name, None)
-        return state

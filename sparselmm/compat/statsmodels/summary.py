@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sparselmm._types import Array
+from sparselmm.compat.statsmodels.wald import standard_errors
 
 if TYPE_CHECKING:
     from sparselmm.compat.statsmodels.results import MixedLMResults
@@ -115,8 +116,8 @@ def _facts(results: MixedLMResults, yname: str | None) -> dict[str, Any]:
         "Mean group size:": f"{mean:.1f}",
         "Dependent Variable:": results.model.endog_names if yname is None else yname,
         "Method:": results.method,
-        "Scale:": results.scale,
-        "Log-Likelihood:": results.llf,
+        "Scale:": float(results.scale),
+        "Log-Likelihood:": float(results.llf),
         "Converged:": "Yes" if results.converged else "No",
     }
 
@@ -145,7 +146,7 @@ def _table(results: MixedLMResults, names: list[str], alpha: float) -> pd.DataFr
 
     k = results.k_fe
     cells = np.full((len(names), 6), np.nan)
-    bse = np.asarray(results.bse)
+    bse = standard_errors(results)
     fe = results.params_object.fe_params
     cells[:k, 0], cells[:k, 1] = fe, bse[:k]
     with np.errstate(invalid="ignore", divide="ignore"):
