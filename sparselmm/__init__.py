@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         SparseLMMWarning,
     )
     from sparselmm.inference.lrt import compare
+    from sparselmm.optimise import Outcome
     from sparselmm.options import Options
     from sparselmm.results import Results
 
@@ -43,6 +44,7 @@ __all__ = [
     "MemoryRefusedError",
     "MixedLM",
     "Options",
+    "Outcome",
     "PathError",
     "RankWarning",
     "Results",
@@ -67,6 +69,7 @@ _HOME = {
     "MemoryRefusedError": "sparselmm.errors",
     "MixedLM": "sparselmm.compat.statsmodels",
     "Options": "sparselmm.options",
+    "Outcome": "sparselmm.optimise",
     "PathError": "sparselmm.errors",
     "RankWarning": "sparselmm.errors",
     "Results": "sparselmm.results",
@@ -91,5 +94,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List the public names, loaded or not."""
-    return sorted({*globals(), *__all__})
+    """List the public names, loaded or not; helpers of this module and its parts stay out."""
+    return sorted([*__all__, "__version__"])

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from sparselmm._types import Array
-from sparselmm.design import build_design
-from sparselmm.errors import DataError
+from sparselmm.design import Design, DesignSpec, build_design
+from sparselmm.errors import DataError, MemoryRefusedError
 from sparselmm.fit import Prepared, fit, prepare
 from sparselmm.options import Options
-from sparselmm.report.describe import describe_prepared
+from sparselmm.report.describe import describe_prepared, describe_refused
 from sparselmm.report.progress import progress_bar
 from sparselmm.report.render import Summary
 from sparselmm.report.verdict import complaints
@@ -35,8 +35,9 @@ class LinearMixedModel:
 
     Raises
     ------
-    FormulaError, DataError, PathError, MemoryRefusedError
-        As `lmm`.
+    FormulaError, DataError, PathError
+        As `lmm`. A model that needs more memory than there is can still be described; `prepared`
+        and `fit` raise its MemoryRefusedError.
 
     Examples
     --------
@@ -53,8 +54,6 @@ class LinearMixedModel:
     332.188
     """
 
-    prepared: Prepared
-
     def __init__(
         self,
         formula: str,
@@ -65,17 +64,33 @@ class LinearMixedModel:
         contrasts: Mapping[str, Any] | None = None,
         path: str = "auto",
     ) -> None:
-        spec, design = build_design(formula, data, weights, offset, contrasts)
-        self.prepared = prepare(spec, design, path)
+        self._spec, self._design = build_design(formula, data, weights, offset, contrasts)
+        self._prepared = _prepare(self._spec, self._design, path)
 
     def __repr__(self) -> str:
-        return f"<LinearMixedModel {self.prepared.spec.formula!r}, {self.prepared.gram.n:,} rows>"
+        return f"<LinearMixedModel {self._spec.formula!r}, {len(self._design.y):,} rows>"
+
+    @property
+    def prepared(self) -> Prepared:
+        """Names, rows, cross-products and the path chosen; shared by all fits of this model.
+
+        Raises
+        ------
+        MemoryRefusedError
+            The predicted memory exceeds what the machine has; nothing was allocated.
+        """
+        if isinstance(self._prepared, str):
+            raise MemoryRefusedError(self._prepared)
+        return self._prepared
 
     def describe(self, options: Options | None = None) -> Summary:
         """Shapes, paths with predicted operations and memory, the one chosen, threads.
 
-        Nothing is fitted, and the path's memory is not touched yet.
+        Nothing is fitted, and the path's memory is not touched yet. Of a model that needs more
+        memory than there is: shapes, and the numbers of the refusal.
         """
+        if isinstance(self._prepared, str):
+            return describe_refused(self._spec, self._design, self._prepared)
         return describe_prepared(self.prepared, options or Options())
 
     def fit(
@@ -92,8 +107,21 @@ class LinearMixedModel:
         ----------
         reml, start, options, progress
             As in `lmm`.
+
+        Raises
+        ------
+        MemoryRefusedError
+            As `lmm`.
         """
         return _fit(self.prepared, reml, start, options, progress)
+
+
+def _prepare(spec: DesignSpec, design: Design, path: str) -> Prepared | str:
+    """Cross-products and path of a design, or why its memory was refused."""
+    try:
+        return prepare(spec, design, path)
+    except MemoryRefusedError as refusal:
+        return str(refusal)
 
 
 def lmm(

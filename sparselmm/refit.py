@@ -14,6 +14,8 @@ from scipy.linalg import solve_triangular
 
 from sparselmm._types import Array
 from sparselmm.batch import Minima, Responses, make_engine, operations, refit_responses
+from sparselmm.data import aligned
+from sparselmm.design.checks import LARGE, SMALL
 from sparselmm.errors import InferenceError
 from sparselmm.fit import Fit, Prepared, prepare
 from sparselmm.fit import fit as find_optimum
@@ -32,11 +34,12 @@ def refit(fit: Fit, y: Any = None, reml: bool | None = None, weights: Any = None
     Parameters
     ----------
     y : array_like, shape (n,), optional
-        New response for the rows used.
+        New response for the rows used. A Series finds its rows by their labels, where the data had
+        some, and may hold the rows that were dropped too; an array counts by position.
     reml : bool, optional
         Criterion; that of the fit if not given.
     weights : array_like, shape (n,), optional
-        New prior weights for the rows used, positive.
+        New prior weights for the rows used, positive; a Series as for `y`.
 
     Returns
     -------
@@ -46,8 +49,8 @@ def refit(fit: Fit, y: Any = None, reml: bool | None = None, weights: Any = None
     Raises
     ------
     InferenceError
-        For a response or weights of another length, with missing or infinite values, weights that are not
-        positive, and a constant response.
+        For a response or weights of another length, with other row labels than the data, with missing or infinite
+        values, weights that are not positive, and a constant response.
 
     Examples
     --------
@@ -67,7 +70,7 @@ def refit(fit: Fit, y: Any = None, reml: bool | None = None, weights: Any = None
 
 def check_responses(fit: Fit, Y: Any, shape: tuple[int | None, ...]) -> Array:
     """Responses as an array of floats of the given shape (None: any length)."""
-    values = np.asarray(Y, dtype=float)
+    values = _numbers(fit, Y, "y" if len(shape) == 1 else "Y")
     fits = values.ndim == len(shape) and all(
         a in (b, None) for a, b in zip(shape, values.shape, strict=True)
     )
@@ -89,11 +92,34 @@ def check_responses(fit: Fit, Y: Any, shape: tuple[int | None, ...]) -> Array:
             f"Found {np.count_nonzero(~np.isfinite(values))} missing or infinite values in the response; expected "
             "finite ones. Fit the model anew to drop rows."
         )
+    size = max(values.max(initial=0.0), -values.min(initial=0.0))
+    if not (size == 0.0 or SMALL < size < LARGE):
+        raise InferenceError(
+            f"Found a response with values up to {size:.2g} in size; expected between {SMALL:g} and {LARGE:g}, or "
+            "their squares leave the range of numbers. Change its unit."
+        )
     return values
 
 
+def _numbers(fit: Fit, values: Any, name: str) -> Array:
+    """Floats in the order of the rows used, NaN where masked."""
+    dropped = fit.spec.n_dropped_missing + fit.spec.n_dropped_zero_weight
+    values = aligned(values, fit.spec.index, name, dropped=dropped, error=InferenceError)
+    if isinstance(values, np.ma.MaskedArray):
+        values = np.ma.filled(values.astype(float), np.nan)
+    try:
+        if np.iscomplexobj(values):
+            raise TypeError
+        return np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        raise InferenceError(
+            f"Found {name} of type {type(values).__name__} with values that are no real numbers; expected one number "
+            f"for each of the {fit.n} rows used."
+        ) from None
+
+
 def _with_weights(fit: Fit, weights: Any) -> Prepared:
-    w = np.asarray(weights, dtype=float)
+    w = _numbers(fit, weights, "weights")
     if w.shape != (fit.n,) or not np.isfinite(w).all() or not (w > 0.0).all():
         raise InferenceError(
             f"Found weights of shape {w.shape}{_smallest(w)}; expected a positive number for each of the {fit.n} rows "
@@ -210,7 +236,7 @@ def refit_many(fit: Fit, Y: Any) -> Refits:
     Parameters
     ----------
     Y : array_like or DataFrame, shape (n, R)
-        One response per column, for the rows used.
+        One response per column, for the rows used; those of a DataFrame by label, as in `refit`.
 
     Returns
     -------

@@ -35,6 +35,40 @@ def test_description_before_fitting():
     assert repr(model) == f"<LinearMixedModel '{CROSSED}', 144 rows>"
 
 
+def test_a_refused_model_can_be_described(monkeypatch):
+    monkeypatch.setattr("sparselmm.systems.choose.available_memory", lambda: 100.0)
+    model = slm.LinearMixedModel(CROSSED, slm.load_dataset("penicillin"))
+    refusal = (
+        "Found 100 B of free memory; path 'grouped' needs 768 B; path 'crossed' needs 576 B. Drop a "
+        "random-effects term, group rare levels, or fit on a machine with more memory."
+    )
+    assert str(model.describe()).splitlines() == [
+        CROSSED,
+        "144 rows, 1 fixed effect, 30 random effects, 2 covariance parameters",
+        "",
+        "Random effects:",
+        "Term         Levels Effects   Covariance",
+        "(1 | plate)      24       1 one variance",
+        "(1 | sample)      6       1 one variance",
+        "",
+        "Refused:",
+        refusal,
+    ]
+    for refused in (model.fit, lambda: model.prepared):
+        with pytest.raises(slm.MemoryRefusedError) as caught:
+            refused()
+        assert str(caught.value) == refusal
+
+
+def test_the_log_numbers_evaluations(sleepstudy):
+    fit = slm.lmm(SLOPE, sleepstudy)
+    lines = str(fit.describe()).split("step\n")[1].splitlines()
+    assert len(lines) == len(fit.optimum.log) == fit.optimum.evaluations + 1
+    numbers = [line.split()[0] for line in lines if not line.endswith("closing")]
+    assert numbers == [str(i + 1) for i in range(fit.optimum.evaluations)]
+    assert lines[-1].split()[1:] == ["-", "closing"]
+
+
 def slm_threads():
     import numba
 

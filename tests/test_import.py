@@ -34,7 +34,15 @@ def test_data_sets_do_not_need_the_engine() -> None:
 
 def test_every_public_name_has_a_home() -> None:
     assert set(sparselmm.__all__) == set(sparselmm._HOME)
-    assert set(sparselmm.__all__) <= set(dir(sparselmm))
+    assert sparselmm.__all__ == sorted(sparselmm.__all__)
+
+
+def test_dir_shows_nothing_but_public_names() -> None:
+    import sparselmm.api
+
+    assert dir(sparselmm) == sorted([*sparselmm.__all__, "__version__"])
+    assert all(getattr(sparselmm, name) is not None for name in dir(sparselmm))
+    assert sparselmm.api.lmm is sparselmm.lmm
 
 
 def test_errors_are_all_public() -> None:

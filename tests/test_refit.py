@@ -151,7 +151,7 @@ def test_says_which_rows_are_wanted(sleepstudy):
     holes = sleepstudy.assign(Reaction=sleepstudy["Reaction"].where(sleepstudy["Days"] < 9))
     fit = slm.lmm(FORMULAS["sleepstudy"], holes)
     with pytest.raises(InferenceError, match="Leave out the 18 rows that the fit left out"):
-        fit.refit(sleepstudy["Reaction"])
+        fit.refit(sleepstudy["Reaction"].to_numpy())
 
 
 @pytest.mark.parametrize("weights", [np.zeros(180), -np.ones(180), np.ones(3)])
@@ -163,3 +163,98 @@ def test_refuses_bad_weights(sleepstudy, weights):
         fit.refit(weights=weights)
     with pytest.raises(InferenceError, match="Found no response"):
         fit.refit_many(np.empty((180, 0)))
+
+
+class TestLabels:
+    """A Series finds its rows by their labels."""
+
+    @pytest.fixture
+    def data(self):
+        data = slm.load_dataset("sleepstudy").set_axis([f"row{i}" for i in range(180)])
+        data.loc["row7", "Days"] = np.nan
+        return data
+
+    @pytest.fixture
+    def fit(self, data):
+        return slm.lmm(FORMULAS["sleepstudy"], data)
+
+    @pytest.mark.parametrize("rows", ["used", "all"])
+    def test_series_is_aligned(self, data, fit, rows):
+        y = np.sqrt(data["Reaction"]).sample(frac=1.0, random_state=1)
+        y = y.drop("row7") if rows == "used" else y
+        expected = slm.lmm(FORMULAS["sleepstudy"], data.assign(Reaction=np.sqrt(data["Reaction"])))
+        assert fit.refit(y).deviance == pytest.approx(expected.deviance, abs=1e-7)
+        many = fit.refit_many(y.to_frame("a"))
+        assert many.deviance[0] == pytest.approx(expected.deviance, abs=1e-6)
+
+    def test_weights_are_aligned(self, data, fit):
+        w = pd.Series(np.linspace(1.0, 2.0, 180), data.index)
+        expected = slm.lmm(FORMULAS["sleepstudy"], data, weights=w)
+        again = fit.refit(weights=w.sample(frac=1.0, random_state=1))
+        assert again.deviance == pytest.approx(expected.deviance, abs=1e-7)
+
+    @pytest.mark.parametrize("name", ["y", "Y", "weights"])
+    def test_other_labels(self, data, fit, name):
+        values = pd.Series(np.arange(1.0, 180.0))
+        call = {
+            "y": lambda: fit.refit(values),
+            "Y": lambda: fit.refit_many(values.to_frame()),
+            "weights": lambda: fit.refit(weights=values),
+        }[name]
+        with pytest.raises(InferenceError) as caught:
+            call()
+        assert str(caught.value) == (
+            f"Found {name} as a {'DataFrame' if name == 'Y' else 'Series'} with other row labels than "
+            f"the data; expected the same labels. Pass {name}.to_numpy() if its rows are in the order "
+            "of the data."
+        )
+
+    def test_arrays_count_by_position(self, data, fit):
+        y = data["Reaction"].drop("row7").to_numpy()
+        assert fit.refit(y).deviance == pytest.approx(fit.deviance, abs=1e-7)
+
+    def test_data_without_labels(self, sleepstudy):
+        columns = {name: sleepstudy[name].to_numpy() for name in sleepstudy}
+        fit = slm.lmm(FORMULAS["sleepstudy"], columns)
+        y = sleepstudy["Reaction"].set_axis(range(500, 680))
+        assert fit.refit(y).deviance == pytest.approx(fit.deviance, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (
+            "Reaction",
+            (
+                "Found y of type str with values that are no real numbers; expected one number for "
+                "each of the 180 rows used."
+            ),
+        ),
+        (
+            np.full(180, 1j),
+            (
+                "Found y of type ndarray with values that are no real numbers; expected one number "
+                "for each of the 180 rows used."
+            ),
+        ),
+        (
+            np.ma.array(np.arange(180.0), mask=np.arange(180) < 5),
+            (
+                "Found 5 missing or infinite values in the response; expected finite ones. Fit the "
+                "model anew to drop rows."
+            ),
+        ),
+        (
+            np.arange(180.0) * 1e150,
+            (
+                "Found a response with values up to 1.8e+152 in size; expected between 1e-50 and "
+                "1e+50, or their squares leave the range of numbers. Change its unit."
+            ),
+        ),
+    ],
+    ids=["text", "complex", "masked", "size"],
+)
+def test_what_is_no_response(sleepstudy, y, message):
+    with pytest.raises(InferenceError) as caught:
+        slm.lmm(FORMULAS["sleepstudy"], sleepstudy).refit(y)
+    assert str(caught.value) == message

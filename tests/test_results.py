@@ -225,7 +225,9 @@ class TestTables:
     def test_tidy_intervals(self, fit):
         table = fit.tidy(conf_level=0.9)
         np.testing.assert_allclose(table[["conf_low", "conf_high"]], fit.conf_int(level=0.9))
-        assert fit.tidy()["conf_low"].isna().all()
+        assert fit.tidy(conf_level=None)[["conf_low", "conf_high"]].isna().all(axis=None)
+        default = fit.tidy()[["conf_low", "conf_high"]]
+        np.testing.assert_allclose(default, fit.conf_int(0.95))
 
     def test_tidy_with_degrees_of_freedom(self, fit):
         table = fit.tidy(ddf="satterthwaite")

@@ -11,7 +11,8 @@ pyarrow give the same rows. Infinite numbers in rows that are used are refused, 
 name and their count.
 """
 
+from sparselmm.data.align import aligned
 from sparselmm.data.columns import Column, array_column, missing_rows
 from sparselmm.data.frame import Table, open_table
 
-__all__ = ["Column", "Table", "array_column", "missing_rows", "open_table"]
+__all__ = ["Column", "Table", "aligned", "array_column", "missing_rows", "open_table"]

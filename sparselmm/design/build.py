@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sparselmm._types import Array, Design
-from sparselmm.data import Column, Table, array_column, open_table
+from sparselmm.data import Column, Table, aligned, array_column, open_table
 from sparselmm.design.assemble import TermParts, assemble
 from sparselmm.design.checks import check_response, check_scale
 from sparselmm.design.contrasts import check_contrasts
@@ -19,7 +19,7 @@ from sparselmm.design.factors import Levels, code_column, learn_levels
 from sparselmm.design.names import expression_variables, known, variables
 from sparselmm.design.rows import Rows, choose_rows
 from sparselmm.design.spec import DesignSpec, Expression
-from sparselmm.errors import DataError, FormulaError, pointed
+from sparselmm.errors import FormulaError, pointed
 from sparselmm.formula import ParsedFormula, Predictor, parse_formula
 
 
@@ -106,22 +106,7 @@ def argument(values: Any, name: str, table: Table) -> Column | None:
         return None
     if isinstance(values, str):
         return table.column(values)
-    return array_column(_aligned(values, name, table), name, table.n)
-
-
-def _aligned(values: Any, name: str, table: Table) -> Any:
-    """A pandas Series in the order of the data's row labels; other values as they are."""
-    labels: Any = getattr(values, "index", None)
-    if table.index is None or not hasattr(labels, "equals") or labels.equals(table.index):
-        return values
-    if len(labels) != table.n:
-        return values
-    if not labels.is_unique or not table.index.isin(labels).all():
-        raise DataError(
-            f"Found {name} as a Series with other row labels than the data; expected the same labels. "
-            f"Pass {name}.to_numpy() if its rows are in the order of the data."
-        )
-    return values.reindex(table.index)
+    return array_column(aligned(values, table.index, name), name, table.n)
 
 
 def kept_numbers(column: Column | None, rows: Rows, role: str) -> Array | None:

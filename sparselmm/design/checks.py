@@ -108,7 +108,7 @@ def check_size(term: RandomTerm, factor: Factor, weights: Array | None) -> None:
         f"({term.label}) rest on the pattern of the predictor or the weights alone; "
         "consider a simpler term.",
         IdentifiabilityWarning,
-        stacklevel=2,
+        stacklevel=5,  # the caller of `lmm`
     )
 
 

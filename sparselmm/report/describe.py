@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from sparselmm.covariance.model import covariance_model
+from sparselmm.design import Design, DesignSpec
 from sparselmm.fit import Fit, Prepared
 from sparselmm.options import Options
 from sparselmm.report.render import Section, Summary
@@ -16,6 +18,24 @@ def describe_prepared(prepared: Prepared, options: Options) -> Summary:
     return Summary(tuple(_before(prepared, options)))
 
 
+def describe_refused(spec: DesignSpec, design: Design, refusal: str) -> Summary:
+    """Shapes of a model that needs more memory than there is, and the numbers of the refusal."""
+    widths = [factor.Q.shape[1] for factor in design.factors]
+    counts = _counts(
+        n=len(design.y),
+        fixed=count(design.X.shape[1], "fixed effect"),
+        q=sum(factor.n_levels * factor.Q.shape[1] for factor in design.factors),
+        n_theta=covariance_model(spec.terms, widths).n_theta,
+    )
+    return Summary(
+        (
+            Section(spec.formula, "\n".join([counts, *_left_out(spec)])),
+            Section("Random effects:", _terms(spec)),
+            Section("Refused:", refusal),
+        )
+    )
+
+
 def describe(fit: Fit) -> Summary:
     """How the fit was computed and how it ended.
 
@@ -23,7 +43,8 @@ def describe(fit: Fit) -> Summary:
     -------
     Summary
         Shapes, the paths with their predicted operations and memory (the one taken has a star),
-        threads, outcome, certificate and one line per evaluation.
+        threads, outcome, certificate and the log: a numbered line per evaluation of the score,
+        and one without a number for a last step of which only the deviance was computed.
 
     Examples
     --------
@@ -40,7 +61,7 @@ def _before(prepared: Prepared, options: Options) -> list[Section]:
     threads = prepared.threads(options)
     return [
         Section(prepared.spec.formula, _shapes(prepared)),
-        Section("Random effects:", _terms(prepared)),
+        Section("Random effects:", _terms(prepared.spec)),
         Section("Paths (* taken), per evaluation:", str(prepared.choice)),
         Section("", f"Threads: {threads} for kernels, then {threads} for BLAS"),
     ]
@@ -52,31 +73,39 @@ def _shapes(prepared: Prepared) -> str:
     names = spec.column_names
     gone = [name for i, name in enumerate(names) if i not in set(gram.basis.kept.tolist())]
     note = f" ({', '.join(gone)} dropped as linearly dependent)" if gone else ""
-    counts = [
-        count(gram.n, "row"),
-        count(gram.p, "fixed effect") + note,
-        count(gram.q, "random effect"),
-        count(prepared.model.n_theta, "covariance parameter"),
-    ]
+    fixed = count(gram.p, "fixed effect") + note
     mebibytes = gram.nbytes / 2**20
     lines = [
-        ", ".join(counts),
+        _counts(gram.n, fixed, gram.q, prepared.model.n_theta),
         f"Cross-products: {f'{mebibytes:,.3g}' if mebibytes >= 1 else 'less than 1'} MiB",
         f"Eliminated level by level: {spec.factor_names[leading.index]}",
         f"Order of what is left: {leading.n_S:,}",
+        *_left_out(spec),
     ]
-    if spec.n_dropped_missing or spec.n_dropped_zero_weight:
-        lines.append(
-            f"Left out: {spec.n_dropped_missing:,} rows with missing values, "
-            f"{spec.n_dropped_zero_weight:,} of weight zero"
-        )
     return "\n".join(lines)
 
 
-def _terms(prepared: Prepared) -> TextTable:
-    spec = prepared.spec
+def _counts(n: int, fixed: str, q: int, n_theta: int) -> str:
+    random, parameters = count(q, "random effect"), count(n_theta, "covariance parameter")
+    return ", ".join([count(n, "row"), fixed, random, parameters])
+
+
+def _left_out(spec: DesignSpec) -> list[str]:
+    """A line about rows that were dropped, if there were any."""
+    if not (spec.n_dropped_missing or spec.n_dropped_zero_weight):
+        return []
+    line = f"Left out: {spec.n_dropped_missing:,} rows with missing values"
+    return [f"{line}, {spec.n_dropped_zero_weight:,} of weight zero"]
+
+
+def _terms(spec: DesignSpec) -> TextTable:
     rows = tuple(
-        (f"({t.label})", f"{len(spec.groupings[t.factor]):,}", str(len(t.columns)), t.template)
+        (
+            f"({t.label})",
+            f"{len(spec.groupings[t.factor]):,}",
+            str(len(t.columns)),
+            t.template if len(t.columns) > 1 else "one variance",
+        )
         for t in spec.terms
     )
     return TextTable(("Term", "Levels", "Effects", "Covariance"), rows)
@@ -94,10 +123,16 @@ def _outcome(fit: Fit) -> str:
 
 
 def log_table(fit: Fit) -> TextTable:
-    """One row per evaluation."""
+    """One row per entry of the log, numbered where the score was evaluated."""
+    counted = np.cumsum([np.isfinite(entry.score_norm) for entry in fit.optimum.log])
     rows = tuple(
-        (str(i), f"{entry.deviance:.8g}", _or_dash(entry.score_norm), entry.step)
-        for i, entry in enumerate(fit.optimum.log, 1)
+        (
+            str(i) if np.isfinite(entry.score_norm) else "",
+            f"{entry.deviance:.8g}",
+            _or_dash(entry.score_norm),
+            entry.step,
+        )
+        for i, entry in zip(counted, fit.optimum.log, strict=True)
     )
     return TextTable(("", "deviance", "score norm", "step"), rows, left=0)
 

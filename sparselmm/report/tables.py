@@ -31,7 +31,7 @@ COLUMNS = [
 
 
 def tidy(
-    fit: Fit, effects: Effects = "fixed", ddf: Ddf = None, conf_level: float | None = None
+    fit: Fit, effects: Effects = "fixed", ddf: Ddf = None, conf_level: float | None = 0.95
 ) -> pd.DataFrame:
     """One row per parameter.
 
@@ -43,8 +43,9 @@ def tidy(
         factor and level in the columns ``group`` and ``level``.
     ddf : str, float or None
         Degrees of freedom of the fixed effects, as in `t_test`.
-    conf_level : float, optional
-        Level of Wald intervals; without it ``conf_low`` and ``conf_high`` are NaN.
+    conf_level : float or None
+        Level of the Wald intervals ``conf_low`` and ``conf_high``; None leaves them NaN. Standard
+        deviations and correlations have none: see `conf_int` with ``method="profile"``.
 
     Returns
     -------
@@ -61,7 +62,7 @@ def tidy(
     --------
     >>> import sparselmm as slm
     >>> fit = slm.lmm("Reaction ~ Days + (Days | Subject)", slm.load_dataset("sleepstudy"))
-    >>> fit.tidy(conf_level=0.95).iloc[:, [0, 1, 2, 6, 7]].round(2)
+    >>> fit.tidy().iloc[:, [0, 1, 2, 6, 7]].round(2)
             term  estimate  std_error  conf_low  conf_high
     0  Intercept    251.41       6.82    238.03     264.78
     1       Days     10.47       1.55      7.44      13.50
