@@ -52,7 +52,7 @@ class TestZeroVariance:
             slm.lmm("Yield ~ 1 + (1 | Batch)", slm.load_dataset("dyestuff2"))
         assert str(seen[0].message) == (
             "The fit is singular: in (1 | Batch): Intercept has variance zero. This is the optimum, "
-            "on the boundary of the parameters; a simpler term says the same with fewer parameters."
+            "on the boundary of the parameters; diagnose() compares simpler models."
         )
 
     def test_of_a_slope_only(self, rng):

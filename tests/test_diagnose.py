@@ -8,7 +8,7 @@ import pytest
 
 import sparselmm as slm
 from sparselmm.collinearity import conditioning
-from sparselmm.diagnose import simpler_model
+from sparselmm.inference.simpler import simpler_model
 from tests.values import case_id, cases, frame
 
 SINGULAR = [case for case in cases() if case["singular"] and case["n"] <= 4000]
@@ -128,20 +128,48 @@ def test_the_simpler_model_is_the_one_that_its_formula_fits(case):
     assert not again.is_singular()
 
 
-@quiet
-def test_zero_variance_and_perfect_correlation():
-    rng = np.random.default_rng(5)
-    n = 300
+def perfect(seed: int = 5, n: int = 300) -> pd.DataFrame:
+    """Slopes that are half the intercepts."""
+    rng = np.random.default_rng(seed)
     g, x = np.arange(n) % 30, rng.normal(size=n)
     b = rng.normal(size=30)[g]
-    data = pd.DataFrame({"g": g, "x": x, "y": x + b + 0.5 * b * x + 0.5 * rng.normal(size=n)})
+    return pd.DataFrame({"g": g, "x": x, "y": x + b + 0.5 * b * x + 0.5 * rng.normal(size=n)})
+
+
+@quiet
+def test_a_worse_simpler_model_is_called_worse():
+    data = perfect()
     fit = slm.lmm("y ~ x + (x | g)", data)
+    assert fit.is_singular()
     diagnosis = fit.diagnose()
-    if not fit.is_singular():
-        pytest.skip("the simulated fit is regular here")
-    assert diagnosis.simpler.formula == "y ~ x + (1 | g)"
-    assert diagnosis.simpler.left_out == ("x in (x | g)",)
+    smaller = ("y ~ x + (1 | g)", "y ~ x + (0 + x | g)", "y ~ x + (x || g)")
+    changes = {formula: slm.lmm(formula, data).aic - fit.aic for formula in smaller}
+    best = min(changes, key=lambda formula: changes[formula])
+    assert diagnosis.simpler.formula == best == "y ~ x + (x || g)"
+    assert diagnosis.simpler.left_out == ("correlations in (x | g)",)
+    assert diagnosis.simpler.aic_change == pytest.approx(changes[best], abs=1e-6)
+    assert changes[best] > 10.0
     assert "does not vary" in diagnosis.findings[0].found
+    assert "the best simpler model tried is no better:" in str(diagnosis)
+    aic, deviance = diagnosis.simpler.aic_change, diagnosis.simpler.deviance_change
+    ending = f"AIC {aic:.2f} higher, deviance {deviance:.2f} higher; nothing speaks for it"
+    assert str(diagnosis).endswith(ending)
+
+
+@quiet
+@pytest.mark.parametrize("reml", [True, False])
+@pytest.mark.parametrize("seed", [1, 2, 3, 4, 5, 7])
+def test_the_lowest_aic_of_the_sensible_reductions_is_offered(seed, reml):
+    rng = np.random.default_rng(seed)
+    g, x = np.repeat(np.arange(10), 6), np.tile(np.arange(6.0), 10)
+    y = 1.0 + x + 0.5 * rng.standard_normal(10)[g] + rng.standard_normal(60)
+    data = pd.DataFrame({"y": y, "x": x, "g": g})
+    fit = slm.lmm("y ~ x + (x | g)", data, reml=reml)
+    assert fit.is_singular()
+    smaller = ("y ~ x + (1 | g)", "y ~ x + (0 + x | g)", "y ~ x + (x || g)")
+    lowest = min(slm.lmm(formula, data, reml=reml).aic for formula in smaller)
+    simpler = fit.diagnose().simpler
+    assert fit.aic + simpler.aic_change <= lowest + 1e-6
 
 
 @quiet
@@ -160,7 +188,9 @@ def test_columns_named():
     assert year["advice"].startswith("centre year")
     assert kinds.loc["scale", "where"].tolist() == ["year", "tiny"]
     assert kinds.loc["scale", "advice"].str.startswith("multiply it by 1e").all()
-    assert kinds.loc["outlier", "where"].startswith("row 17")
+    assert kinds.loc["outlier", "where"] == "row 17"
+    assert kinds.loc["outlier", "found"].startswith("1 residual beyond 5 sigma: +")
+    assert kinds.loc["outlier", "advice"].startswith("check this row;")
 
 
 @quiet

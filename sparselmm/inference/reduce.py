@@ -2,7 +2,7 @@
 
 For a term with internal coordinates Q~ = Q R^-1 and kept columns k, R[:, k] = M L with orthonormal M and lower
 triangular L (diagonal where R is), so that the kept columns have internal coordinates Q_k L^-1 = Q~ M: the smaller
-Gram has the blocks M'Z~'WZ~ M, and no row is looked at again.
+Gram has the blocks M'Z~'WZ~ M, and no row is looked at again. A term that loses its correlations has a diagonal L.
 """
 
 from __future__ import annotations
@@ -72,7 +72,11 @@ class Reduced:
 
 
 def reduce_fit(
-    fit: Fit, dropped: Sequence[tuple[int, int]], *, reml: bool | None = None
+    fit: Fit,
+    dropped: Sequence[tuple[int, int]],
+    *,
+    reml: bool | None = None,
+    uncorrelated: Sequence[int] = (),
 ) -> Reduced:
     """The model without some columns of its random-effects terms.
 
@@ -83,12 +87,14 @@ def reduce_fit(
         Term and column within the term.
     reml : bool, optional
         Criterion of the smaller model; that of the fit by default.
+    uncorrelated : sequence of int
+        Terms that lose their correlations.
     """
     kept = [
         [c for c in range(len(term.columns)) if (t, c) not in set(dropped)]
         for t, term in enumerate(fit.spec.terms)
     ]
-    gram, terms, maps = reduce_gram(fit.gram, fit.spec.terms, kept)
+    gram, terms, maps = reduce_gram(fit.gram, fit.spec.terms, kept, uncorrelated)
     if not terms:
         return Reduced((), gram, None, np.empty(0), ())
     model = covariance_model(terms, [s for _, s in gram.shapes])
@@ -99,7 +105,10 @@ def reduce_fit(
 
 
 def reduce_gram(
-    gram: Gram, terms: Sequence[RandomTerm], kept: Sequence[Sequence[int]]
+    gram: Gram,
+    terms: Sequence[RandomTerm],
+    kept: Sequence[Sequence[int]],
+    uncorrelated: Sequence[int] = (),
 ) -> tuple[Gram, tuple[RandomTerm, ...], tuple[tuple[int, Array], ...]]:
     """Cross-products, terms and maps that remain when every term keeps only the columns listed.
 
@@ -109,6 +118,8 @@ def reduce_gram(
     terms : sequence of RandomTerm
     kept : sequence of sequence of int
         Per term the columns that stay; empty to drop the term.
+    uncorrelated : sequence of int
+        Terms that become diagonal.
     """
     factors = sorted({t.factor for t, own in zip(terms, kept, strict=True) if len(own)})
     maps, scales, left = [], [], {}
@@ -117,8 +128,11 @@ def reduce_gram(
         pieces, at = [], 0
         for _, i in sorted(own):
             term, columns = terms[i], list(kept[i])
+            if i in uncorrelated:
+                term = replace(term, template="diagonal")
             R = gram.basis.Rq[j][term.start : term.stop, term.start : term.stop]
-            pieces.append((term, *_split(R[:, columns])))
+            split = _stretch if i in uncorrelated else _split
+            pieces.append((term, *split(R[:, columns])))
             left[i] = replace(
                 term,
                 columns=tuple(term.columns[c] for c in columns),
@@ -162,12 +176,18 @@ def _split(R: Array) -> tuple[Array, Array]:
     return M * sign, L * sign[:, None]
 
 
+def _stretch(R: Array) -> tuple[Array, Array]:
+    """M with columns of length 1, and diagonal L, with R = M L: the coordinates of uncorrelated effects."""
+    lengths = np.linalg.norm(R, axis=0)
+    return R / lengths, np.diag(lengths)
+
+
 def _lower(T: Array) -> Array:
-    """A square lower triangular factor of T T', for T with no more columns than rows."""
+    """A square lower triangular factor of T T'."""
     s = len(T)
     if T.shape == (s, s) and not np.triu(T, 1).any():
         return T
-    padded = np.hstack([T, np.zeros((s, s - T.shape[1]))])
+    padded = np.hstack([T, np.zeros((s, max(s - T.shape[1], 0)))])
     lower = np.asarray(np.linalg.qr(padded.T, mode="r")).T
     return lower * np.where(np.diag(lower) < 0.0, -1.0, 1.0)
 
@@ -190,8 +210,8 @@ def _start(fit: Fit, gram: Gram, terms, kept, model: CovarianceModel) -> Array:
     staying = [(i, columns) for i, columns in enumerate(kept) if len(columns)]
     for term, (i, columns) in zip(terms, staying, strict=True):
         block = fit.model.block(fit.T, fit.model.parts[i])[list(columns)]
-        lower = np.asarray(np.linalg.qr(block.T, mode="r")).T
-        lower = lower * np.where(np.diag(lower) < 0.0, -1.0, 1.0)
+        diagonal = term.template == "diagonal"
+        lower = np.diag(np.linalg.norm(block, axis=1)) if diagonal else _lower(block)
         T[term.factor][term.start : term.stop, term.start : term.stop] = lower
     return model.theta([gram.basis.internal_factor(j, t) for j, t in enumerate(T)])
 

@@ -66,5 +66,5 @@ def singular_message(phrases: Sequence[str]) -> str:
     """Which combination of random effects has no variance."""
     return (
         f"The fit is singular: in {'; in '.join(phrases)}. This is the optimum, on the boundary of "
-        "the parameters; a simpler term says the same with fewer parameters."
+        "the parameters; diagnose() compares simpler models."
     )
