@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +13,7 @@ import pandas as pd
 
 from sparselmm._types import Array, RandomTerm
 from sparselmm.basis import triangular_factor
-from sparselmm.errors import InferenceError
+from sparselmm.errors import ConvergenceWarning, InferenceError
 from sparselmm.fit import Fit
 from sparselmm.fit import fit as refit
 from sparselmm.inference.distributions import chi2_tail
@@ -81,6 +82,11 @@ def compare(*models: Any, refit: bool = True) -> Comparison:
         For models on different rows, responses, weights or offsets, and for REML fits with different fixed parts
         when `refit` is False.
 
+    Warns
+    -----
+    ConvergenceWarning
+        When a model did not converge; the notes of the result say it too.
+
     Notes
     -----
     Each model is compared with the next smaller one, by the chi-square distribution with the difference in
@@ -107,6 +113,10 @@ def compare(*models: Any, refit: bool = True) -> Comparison:
     for other in fits[1:]:
         _check_rows(fits[0], other)
     fits, notes = _same_criterion(fits, refit)
+    stopped = _stopped(fits)
+    if stopped:
+        warnings.warn(stopped, ConvergenceWarning, stacklevel=2)
+        notes.append(stopped)
     order = sorted(range(len(fits)), key=lambda i: _parameters(fits[i]))
     rows = [_row(fits[i]) for i in order]
     for (first, low), (second, high) in pairwise(list(zip(order, rows, strict=True))):
@@ -130,6 +140,21 @@ def _fits(models: Sequence[Any]) -> list[Fit]:
             )
         fits.append(found)
     return fits
+
+
+def _stopped(fits: Sequence[Fit]) -> str:
+    """What to say of fits that did not converge; empty when all did."""
+    found = [
+        f"m{i + 1} is {fit.optimum.outcome.value}"
+        for i, fit in enumerate(fits)
+        if not fit.optimum.converged
+    ]
+    if not found:
+        return ""
+    return (
+        f"{'; '.join(found)}. Expected converged fits: likelihood ratios of others mean little. Fit again with more "
+        "evaluations (options) or other start values."
+    )
 
 
 def _parameters(fit: Fit) -> int:

@@ -104,3 +104,17 @@ def test_refusals(sleepstudy):
         slm.compare(fit, slm.lmm(formula, sleepstudy.assign(Reaction=sleepstudy["Reaction"] * 2)))
     with pytest.raises(InferenceError, match="different weights"):
         slm.compare(fit, slm.lmm(formula, sleepstudy, weights=np.arange(1.0, 181.0)))
+
+
+def test_fits_that_did_not_converge_are_said_once(sleepstudy):
+    data, options = sleepstudy.iloc[3:], slm.Options(max_evaluations=1)
+    small = slm.lmm("Reaction ~ Days + (1 | Subject)", data, reml=False)
+    with pytest.warns(slm.ConvergenceWarning):
+        large = slm.lmm("Reaction ~ Days + (Days | Subject)", data, reml=False, options=options)
+    with pytest.warns(slm.ConvergenceWarning) as seen:
+        found = slm.compare(small, large)
+    assert len(seen) == 1
+    message = str(seen[0].message)
+    assert message.startswith("m2 is not converged: ")
+    assert "Expected converged fits: likelihood ratios of others mean little." in message
+    assert message in found.notes
