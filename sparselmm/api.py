@@ -113,6 +113,7 @@ class LinearMixedModel:
         MemoryRefusedError
             As `lmm`.
         """
+        check_settings(reml, options)
         return _fit(self.prepared, reml, start, options, progress)
 
 
@@ -214,6 +215,7 @@ def lmm(
     <BLANKLINE>
     Converged (... evaluations, path 'grouped')
     """
+    check_settings(reml, options)
     spec, design = build_design(formula, data, weights, offset, contrasts)
     return _fit(prepare(spec, design, path), reml, start, options, progress)
 
@@ -225,8 +227,7 @@ def _fit(
     options: Options | None,
     progress: bool,
 ) -> Results:
-    """The one way to a fit: checks, bar, optimum, warnings that point at the caller's caller."""
-    check_settings(reml, options)
+    """The one way to a fit: bar, optimum, warnings that point at the caller's caller."""
     with progress_bar(progress) as report:
         record = fit(
             prepared,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -211,3 +212,20 @@ def check_count(nsim: int) -> None:
     """Refuse what is no positive number of replicates."""
     if isinstance(nsim, bool) or not isinstance(nsim, (int, np.integer)) or nsim < 1:
         raise InferenceError(f"Found nsim={nsim!r}; expected a positive number of replicates.")
+
+
+def make_generator(rng: Any) -> np.random.Generator:
+    """The generator given, or one made from a seed.
+
+    Raises
+    ------
+    InferenceError
+        For what is neither.
+    """
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError):
+        raise InferenceError(
+            f"Found rng={rng!r}; expected a numpy.random.Generator, a seed (an integer of zero or "
+            "more) or None. Write rng=np.random.default_rng(1)."
+        ) from None

@@ -12,6 +12,7 @@ from sparselmm.responses import (
     block_width,
     check_count,
     draw_rows,
+    make_generator,
     make_rows,
     normal_source,
     user_shift,
@@ -68,7 +69,7 @@ def simulate(
     if random not in RANDOM:
         raise InferenceError(f"Found random={random!r}; expected 'new' or 'conditional'.")
     check_count(nsim)
-    rng = np.random.default_rng(rng)
+    rng = make_generator(rng)
     rows = make_rows(fit)
     source, shift = normal_source(fit, rows, random), user_shift(fit)[:, None]
     width = block_width(fit.n)

@@ -304,6 +304,38 @@ QUESTIONS = {
         lambda fit: fit.conf_int(parm=["Days", "x"]),
         "Found parm='x'; expected some of 'Intercept', 'Days'.",
     ),
+    "interval: argument": (
+        lambda fit: fit.conf_int(nsim=100),
+        "Found nsim=100; expected for method='wald': ddf. Leave it out.",
+    ),
+    "interval: degrees of freedom of profiles": (
+        lambda fit: fit.conf_int(method="profile", ddf="satterthwaite"),
+        (
+            "Found ddf='satterthwaite'; expected for method='profile': no further argument. Leave it "
+            "out."
+        ),
+    ),
+    "interval: argument of the bootstrap": (
+        lambda fit: fit.conf_int(method="bootstrap", n=100),
+        (
+            "Found n=100; expected for method='bootstrap': executor, kind, nsim, progress, rng, "
+            "statistic, type. Leave it out."
+        ),
+    ),
+    "bootstrap: generator": (
+        lambda fit: fit.bootstrap(10, "one"),
+        (
+            "Found rng='one'; expected a numpy.random.Generator, a seed (an integer of zero or more) "
+            "or None. Write rng=np.random.default_rng(1)."
+        ),
+    ),
+    "simulate: generator": (
+        lambda fit: fit.simulate(10, -1),
+        (
+            "Found rng=-1; expected a numpy.random.Generator, a seed (an integer of zero or more) "
+            "or None. Write rng=np.random.default_rng(1)."
+        ),
+    ),
     "degrees of freedom": (
         lambda fit: fit.t_test("Days", ddf=-1),
         "Found ddf=-1; expected None, a positive number, 'satterthwaite' or 'kenward-roger'.",

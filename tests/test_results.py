@@ -229,6 +229,14 @@ class TestTables:
         default = fit.tidy()[["conf_low", "conf_high"]]
         np.testing.assert_allclose(default, fit.conf_int(0.95))
 
+    @pytest.mark.parametrize("ddf", ["satterthwaite", "kenward-roger", 11.5])
+    def test_intervals_with_degrees_of_freedom(self, fit, ddf):
+        table = fit.tidy(ddf=ddf, conf_level=0.9).set_index("term")[["conf_low", "conf_high"]]
+        np.testing.assert_allclose(fit.conf_int(0.9, ddf=ddf), table, rtol=1e-14)
+        assert (fit.conf_int(0.9, ddf=ddf)["upper"] > fit.conf_int(0.9)["upper"]).all()
+        row = fit.conf_int(0.9, parm="Days", ddf=ddf)
+        np.testing.assert_array_equal(row, fit.conf_int(0.9, ddf=ddf).loc[["Days"]])
+
     def test_tidy_with_degrees_of_freedom(self, fit):
         table = fit.tidy(ddf="satterthwaite")
         assert table["df"].round(3).tolist() == [17.0, 17.0]

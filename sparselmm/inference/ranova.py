@@ -30,6 +30,7 @@ from sparselmm.inference.nullsim import bootstrap_ratios
 from sparselmm.inference.reduce import Reduced, linear_deviance, reduce_fit
 from sparselmm.inference.rlrt import Spectra, simulate_null, single_spectra, whitened_spectra
 from sparselmm.optimise import Optimum
+from sparselmm.responses import make_generator
 from sparselmm.threads import limited_threads
 
 TESTS = ("mixture", "exact", "bootstrap")
@@ -135,7 +136,7 @@ def ranova(
     Days in (Days | Subject)     4   42.84   2
     """
     nsim = _check(fit, test, nsim)
-    rng = np.random.default_rng(rng)
+    rng = make_generator(rng)
     notes: list[str] = []
     rows = [_row(fit, "<none>", fit.n_theta, fit.deviance)]
     with limited_threads(fit.prepared.threads(fit.options)):

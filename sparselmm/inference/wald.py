@@ -115,17 +115,18 @@ def pvalues(fit: Fit) -> pd.Series:
 
 
 def wald_intervals(
-    fit: Fit, level: float = 0.95, parm: str | Sequence[str] | None = None
+    fit: Fit, level: float = 0.95, parm: str | Sequence[str] | None = None, ddf: Ddf = None
 ) -> pd.DataFrame:
-    """Normal intervals of the fixed effects.
+    """Intervals of the fixed effects, normal or with degrees of freedom those of Student's t.
 
     Returns
     -------
     pandas.DataFrame
         Columns ``lower, upper``, indexed by fixed effect; NaN for dropped columns.
     """
-    half = two_sided_quantile(check_level(level)) * standard_errors(fit)
-    bounds = {"lower": expand(fit, fit.beta - half), "upper": expand(fit, fit.beta + half)}
+    beta, covariance, df = contrast_moments(fit, np.eye(fit.p), ddf)
+    half = two_sided_quantile(check_level(level), df) * np.sqrt(np.diag(covariance))
+    bounds = {"lower": expand(fit, beta - half), "upper": expand(fit, beta + half)}
     frame = pd.DataFrame(bounds, index=names(fit))
     return frame if parm is None else frame.loc[find_names(parm, names(fit), hint=_hint(fit, parm))]
 

@@ -99,6 +99,9 @@ def test_seeds():
     assert seed_of(child) is child
     rng = np.random.default_rng(1)
     assert seed_of(rng).entropy != seed_of(rng).entropy
+    assert seed_of(np.random.default_rng(1)).entropy == seed_of(np.random.default_rng(1)).entropy
+    with pytest.raises(slm.InferenceError, match="Found rng='a'; expected a numpy.random.Generator"):
+        seed_of("a")
 
 
 def test_statistic(fit):

@@ -26,7 +26,7 @@ from sparselmm.inference.bootstrap.replicate import (
     as_series,
     make_sampler,
 )
-from sparselmm.responses import block_width, check_count
+from sparselmm.responses import block_width, check_count, make_generator
 from sparselmm.varcorr import parameter_names
 
 if TYPE_CHECKING:
@@ -213,8 +213,9 @@ def seed_of(
     """A seed of its own: a generator is drawn from, so that two bootstraps with it differ."""
     if isinstance(rng, np.random.SeedSequence):
         return rng
-    if isinstance(rng, np.random.Generator):
-        return np.random.SeedSequence([int(word) for word in rng.integers(2**32, size=4)])
+    generator = make_generator(rng)
+    if isinstance(rng, (np.random.Generator, np.random.RandomState)):
+        return np.random.SeedSequence([int(word) for word in generator.integers(2**32, size=4)])
     return np.random.SeedSequence(rng)
 
 
