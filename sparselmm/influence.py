@@ -154,7 +154,7 @@ def dfbeta(fit: Fit, by: By = None) -> pd.DataFrame:
     Parameters
     ----------
     by : str or sequence, optional
-        A grouping factor of the model, or one label per row used.
+        As in `cooks_distance`.
 
     Returns
     -------
@@ -185,22 +185,7 @@ def dfbeta(fit: Fit, by: By = None) -> pd.DataFrame:
 
 
 def dfbetas(fit: Fit, by: By = None) -> pd.DataFrame:
-    """`dfbeta` in units of the standard errors of the whole fit.
-
-    Parameters
-    ----------
-    by : str or sequence, optional
-        A grouping factor of the model, or one label per row used.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row per row of the data or per group, a column per fixed effect.
-
-    Raises
-    ------
-    InferenceError
-        As `cooks_distance`.
+    """`dfbeta` in units of the standard errors of the whole fit; argument and errors are the same.
 
     Examples
     --------

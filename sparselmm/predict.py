@@ -23,47 +23,14 @@ def predict(
     random: str | Sequence[str] = "all",
     new_levels: NewLevels = "raise",
 ) -> pd.Series:
-    """Predicted means, shape (n_new,).
-
-    Parameters
-    ----------
-    newdata : dataframe, optional
-        Any kind of frame with the predictors and grouping factors that are needed; the response is
-        not. Without it, the rows of the fit.
-    random : str or sequence of str
-        ``"all"``, ``"none"``, or the terms whose random effects count: a grouping factor
-        (``"Subject"``), or one term (``"Days | Subject"``).
-    new_levels : str
-        What to do with levels the model was not fitted with: ``"raise"``, or ``"zero"``, their
-        expected random effects.
-
-    Returns
-    -------
-    pandas.Series
-        With the index of ``newdata``; NaN where a value that is needed is missing.
-
-    Raises
-    ------
-    InferenceError
-        For an unknown term or policy, and for new levels under ``"raise"``.
-    DataError
-        For a missing column, and a new category of a fixed effect.
-
-    Notes
-    -----
-    The mean is X beta + sum_j Z_j b_j plus the ``offset()`` terms of the formula. An offset given
-    as an argument of `lmm` belongs to the rows of the fit: the fitted values hold it, predictions
-    for new data leave it out, as in lme4. Add it, or write ``offset(x)`` in the formula.
+    """Predicted means, shape (n_new,): arguments and errors are those of `sparselmm.inference.prediction.predict`.
 
     Examples
     --------
     >>> import sparselmm as slm
     >>> fit = slm.lmm("Reaction ~ Days + (Days | Subject)", slm.load_dataset("sleepstudy"))
-    >>> new = {"Days": [9, 9, 10], "Subject": ["308", "335", "of tomorrow"]}
-    >>> fit.predict(new, new_levels="zero").round(2).tolist()
-    [430.66, 248.51, 356.08]
-    >>> fit.predict(new, random="none").round(2).tolist()
-    [345.61, 345.61, 356.08]
+    >>> predict(fit.fit, {"Days": [9, 10]}, random="none").round(2).tolist()
+    [345.61, 356.08]
     """
     terms = chosen_terms(fit, random)
     if new_levels not in ("raise", "zero"):

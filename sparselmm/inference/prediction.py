@@ -12,6 +12,7 @@ left out by `random`. Intervals are normal; the uncertainty of theta is not in t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,7 +23,7 @@ import pandas as pd
 from sparselmm import predict as points
 from sparselmm._types import Array
 from sparselmm.data import missing_rows, open_table
-from sparselmm.errors import InferenceError
+from sparselmm.errors import InferenceError, SparseLMMWarning
 from sparselmm.fit import Fit
 from sparselmm.inference.distributions import check_level, two_sided_quantile
 from sparselmm.joint import joint_rows
@@ -37,6 +38,7 @@ def predict(
     new_levels: points.NewLevels = "raise",
     interval: Interval | None = None,
     level: float = 0.95,
+    weights: Any = None,
 ) -> pd.Series | pd.DataFrame:
     """Predicted means, shape (n_new,), alone or with standard errors and intervals.
 
@@ -53,9 +55,13 @@ def predict(
         expected random effects; their whole variance is then part of the intervals.
     interval : str, optional
         ``"confidence"``: for the mean x'beta + z'b of the terms in `random`. ``"prediction"``: for
-        a new observation, which adds the residual variance (over the weight, where the model has
-        weights and `newdata` their column) and the variance of the terms left out.
+        a new observation, which adds the residual variance over its weight and the variance of the
+        terms left out.
     level : float
+    weights : str, float or sequence, optional
+        Weights of new observations for ``"prediction"``: a column of `newdata`, one number, or one
+        per row. By default the column that the model took its weights from; where `newdata` lacks
+        it weight 1, with a warning.
 
     Returns
     -------
@@ -66,16 +72,22 @@ def predict(
     Raises
     ------
     InferenceError
-        For an unknown term, policy or interval, and for new levels under ``"raise"``.
+        For an unknown term, policy or interval, for new levels under ``"raise"``, and for weights
+        of zero or less, of another number than the rows, or without a prediction interval.
     DataError
         For a missing column, and a new category of a fixed effect.
+
+    Warns
+    -----
+    SparseLMMWarning
+        When new observations of a weighted fit have no weights.
 
     Notes
     -----
     The mean is X beta + sum_j Z_j b_j plus the ``offset()`` terms of the formula. An offset given
     as an argument of `lmm` belongs to the rows of the fit: the fitted values hold it, predictions
-    for new data leave it out, as in lme4. Standard errors are those of Henderson's mixed-model
-    equations, given theta.
+    for new data leave it out, as in lme4; add it, or write ``offset(x)`` in the formula. Standard
+    errors are those of Henderson's mixed-model equations, given theta.
 
     Examples
     --------
@@ -90,6 +102,11 @@ def predict(
     1  248.5  29.1  191.5  305.5
     2  356.1  72.3  214.4  497.7
     """
+    if weights is not None and (interval != "prediction" or newdata is None):
+        raise InferenceError(
+            "Found weights without new observations; expected them with newdata and interval='prediction'. Leave them "
+            "out, or ask for that interval."
+        )
     if interval is None:
         return points.predict(fit, newdata, random, new_levels)
     if interval not in ("confidence", "prediction"):
@@ -98,7 +115,7 @@ def predict(
         )
     half = two_sided_quantile(check_level(level))
     mean = points.predict(fit, newdata, random, new_levels)
-    asked = _asked_rows(fit, newdata, points.chosen_terms(fit, random), interval)
+    asked = _asked_rows(fit, newdata, points.chosen_terms(fit, random), interval, weights)
     se = np.full(len(mean), np.nan)
     se[asked.complete] = np.sqrt(fit.sigma2 * relative_variance(fit, asked))
     columns = {"mean": mean, "se": se, "lower": mean - half * se, "upper": mean + half * se}
@@ -140,7 +157,7 @@ def relative_variance(fit: Fit, asked: Asked) -> Array:
     return total
 
 
-def _asked_rows(fit: Fit, newdata: Any, terms: Sequence[int], interval: str) -> Asked:
+def _asked_rows(fit: Fit, newdata: Any, terms: Sequence[int], interval: str, weights: Any) -> Asked:
     others = [i for i in range(len(fit.spec.terms)) if i not in terms]
     others = others if interval == "prediction" else []
     if newdata is None:
@@ -149,7 +166,9 @@ def _asked_rows(fit: Fit, newdata: Any, terms: Sequence[int], interval: str) -> 
     left_out = {i: _columns(fit, newdata, i) for i in others}
     missing = np.any([new.missing, *(np.isnan(Q).any(axis=1) for Q in left_out.values())], axis=0)
     rows = np.flatnonzero(~missing)
-    noise = _noise(fit, newdata, len(missing))[rows] if interval == "prediction" else 0.0
+    noise = 0.0
+    if interval == "prediction":
+        noise = 1.0 / _weights(fit, newdata, len(missing), weights)[rows]
     return Asked(
         rows,
         np.asarray(new.X)[rows],
@@ -187,15 +206,38 @@ def _columns(fit: Fit, newdata: Any, term: int) -> Array:
     return out
 
 
-def _noise(fit: Fit, newdata: Any, n: int) -> Array:
-    """Residual variances over sigma2 of new observations, shape (n,)."""
-    table, name = open_table(newdata), fit.spec.weights_name
-    if name is None or name not in table:
-        return np.ones(n)
-    weights = np.asarray(table.column(name).series(), dtype=float)
+def _weights(fit: Fit, newdata: Any, n: int, given: Any) -> Array:
+    """Weights of new observations, shape (n,)."""
+    table = open_table(newdata)
+    if given is None:
+        given = fit.spec.weights_name
+        if given is None or given not in table:
+            _warn_unweighted(fit)
+            return np.ones(n)
+    label = f"'{given}' " if isinstance(given, str) else ""
+    values = table.column(given).series() if isinstance(given, str) else given
+    weights = np.asarray(values, dtype=float)
+    if weights.shape not in ((), (n,)):
+        raise InferenceError(
+            f"Found weights of shape {weights.shape}; expected one number, or one for each of {n} new rows."
+        )
     if (weights <= 0.0).any():
         raise InferenceError(
-            f"Found weights '{name}' of zero or less in the new data; expected positive ones for "
+            f"Found weights {label}of zero or less in the new data; expected positive ones for "
             "interval='prediction'."
         )
-    return 1.0 / weights
+    return np.broadcast_to(weights, n)
+
+
+def _warn_unweighted(fit: Fit) -> None:
+    """Say that a weighted fit predicts observations of weight 1."""
+    if fit.design.weights is None:
+        return
+    name = fit.spec.weights_name
+    missing = f" (no column '{name}')" if name else ""
+    warnings.warn(
+        f"Found new observations without weights{missing}; expected some, for the fit has them. The intervals are for "
+        "weight 1: pass weights=, one number or one per row.",
+        SparseLMMWarning,
+        stacklevel=6,
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -76,8 +78,34 @@ def test_a_new_observation_adds_its_own_variance(crossed):
     new = fit.predict(crossed, interval="prediction", level=0.8)
     np.testing.assert_allclose(new["se"] ** 2, mean + fit.scale / crossed["w"], rtol=1e-10)
     np.testing.assert_allclose(new["mean"] - new["lower"], 1.281551566 * new["se"], rtol=1e-8)
-    unweighted = fit.predict(crossed[["x", "a", "b"]], interval="prediction")
+    bare = crossed[["x", "a", "b"]]
+    with pytest.warns(slm.SparseLMMWarning) as seen:
+        unweighted = fit.predict(bare, interval="prediction")
+    assert len(seen) == 1
+    assert str(seen[0].message) == (
+        "Found new observations without weights (no column 'w'); expected some, for the fit has them. "
+        "The intervals are for weight 1: pass weights=, one number or one per row."
+    )
+    assert seen[0].filename == __file__
     np.testing.assert_allclose(unweighted["se"] ** 2, mean + fit.scale, rtol=1e-10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        given = fit.predict(bare, interval="prediction", weights=crossed["w"], level=0.8)
+        np.testing.assert_allclose(given, new, rtol=1e-12)
+        column = fit.predict(bare.assign(v=crossed["w"]), interval="prediction", weights="v")
+        np.testing.assert_allclose(column["se"], new["se"], rtol=1e-12)
+        one = fit.predict(bare, interval="prediction", weights=4.0)
+        np.testing.assert_allclose(one["se"] ** 2, mean + fit.scale / 4.0, rtol=1e-10)
+        fit.predict(bare, interval="confidence")
+        fit.predict(interval="prediction")
+
+
+def test_weights_given_as_an_array_are_missed_too(crossed):
+    fit = slm.lmm(CROSSED, crossed.drop(columns="w"), weights=crossed["w"].to_numpy())
+    with pytest.warns(
+        slm.SparseLMMWarning, match="Found new observations without weights; expected"
+    ):
+        fit.predict(crossed[["x", "a", "b"]], interval="prediction")
 
 
 def test_new_levels_add_their_whole_variance(crossed):
@@ -159,6 +187,19 @@ def test_many_pairs_that_never_met(crossed):
             {"interval": "prediction", "newdata": {"x": [0.0], "a": [1], "b": [1], "w": [0.0]}},
             "weights 'w' of zero or less",
         ),
+        (
+            {"interval": "prediction", "newdata": {"x": [0.0], "a": [1], "b": [1]}, "weights": -1},
+            "weights of zero or less",
+        ),
+        (
+            {
+                "interval": "prediction",
+                "newdata": {"x": [0.0], "a": [1], "b": [1]},
+                "weights": [1, 2],
+            },
+            r"Found weights of shape \(2,\); expected one number, or one for each of 1 new rows",
+        ),
+        ({"weights": 2.0}, "Found weights without new observations; expected them with newdata"),
     ],
 )
 def test_messages(crossed, arguments, message):
