@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -23,11 +22,15 @@ from sparselmm._types import Array
 from sparselmm.errors import InferenceError
 from sparselmm.estimates import names
 from sparselmm.fit import Fit
+from sparselmm.inference.contrasts import MeanContrasts, contrast_weights, html, text
 from sparselmm.inference.distributions import check_level, two_sided_quantile
-from sparselmm.inference.multiplicity import ADJUSTMENTS, adjusted_p, adjusted_quantile
+from sparselmm.inference.multiplicity import (
+    ADJUSTMENTS,
+    adjusted_p,
+    adjusted_quantile,
+)
 from sparselmm.inference.wald import Ddf, contrast_moments
 
-CONTRASTS = ("pairwise", "control", "deviation")
 ALIASED = (
     1e-6  # weight on a dropped column, beyond what kept ones explain, that cannot be estimated
 )
@@ -48,6 +51,8 @@ class MarginalMeans:
         Factors within whose levels contrasts are taken.
     at : dict
         Where the numeric variables were held.
+    over : tuple of str
+        Variables over whose values the means are averages.
     fit : Fit
     ddf : str, float or None
     level : float
@@ -57,6 +62,7 @@ class MarginalMeans:
     L: Array
     by: tuple[str, ...]
     at: dict[str, Any]
+    over: tuple[str, ...]
     fit: Fit
     ddf: Ddf
     level: float
@@ -86,7 +92,8 @@ class MarginalMeans:
         adjust : str, optional
             ``"tukey"`` (the default for pairwise), ``"holm"`` (otherwise), ``"bonferroni"``,
             ``"sidak"``, ``"fdr"``, ``"none"``. A family is one level of `by`. Intervals are
-            Tukey's, Sidak's, or, for all others but ``"none"``, Bonferroni's.
+            Tukey's, Sidak's, or, for all others but ``"none"``, Bonferroni's (as in R's emmeans):
+            the print says so.
 
         Raises
         ------
@@ -104,7 +111,8 @@ class MarginalMeans:
         1    A - C     1.522      2.456      0.620  42.0     0.81
         2    B - C     0.044      2.456      0.018  42.0     1.00
         """
-        weights = _contrast_weights(self, method)
+        labels = self.labels()
+        weights = contrast_weights([labels[i] for i in _families(self)[0]], method)
         adjust = adjust or ("tukey" if method == "pairwise" else "holm")
         if adjust not in ADJUSTMENTS or (adjust == "tukey" and method != "pairwise"):
             shown = ", ".join(repr(a) for a in ADJUSTMENTS)
@@ -112,42 +120,28 @@ class MarginalMeans:
                 f"Found adjust={adjust!r} for method={method!r}; expected one of {shown} ('tukey' for "
                 "pairwise differences only)."
             )
-        return MeanContrasts(_contrast_table(self, weights, adjust), adjust, self.level)
+        table = _contrast_table(self, weights, adjust)
+        means = len(next(iter(weights.values())))
+        return MeanContrasts(table, adjust, self.level, means, len(weights))
+
+    @property
+    def notes(self) -> list[str]:
+        """What the means are of, in words."""
+        lines = [f"Averaged over the levels of: {', '.join(self.over)}"] if self.over else []
+        if self.at:
+            held = ", ".join(f"{name} = {value:.4g}" for name, value in self.at.items())
+            lines.append(f"At {held}")
+        lines += [
+            f"Note: {', '.join(own)} interacts with {', '.join(others)}, over which it is averaged"
+            for own, others in _mixed(self.fit, self.factors, self.over)
+        ]
+        return [*lines, f"{100 * self.level:g} % intervals, ddf: {self.ddf}"]
 
     def __str__(self) -> str:
-        held = ", ".join(f"{name} = {value:.4g}" for name, value in self.at.items())
-        note = f"Averaged over the other factors{f', at {held}' if held else ''}; ddf: {self.ddf}"
-        return f"Estimated marginal means\n{_text(self.table)}\n{note}"
+        return "\n".join(["Estimated marginal means", text(self.table), *self.notes])
 
     def _repr_html_(self) -> str:
-        return self.table.to_html(float_format=lambda x: f"{x:.4g}", index=False)
-
-
-@dataclass(frozen=True, slots=True)
-class MeanContrasts:
-    """Contrasts of marginal means.
-
-    Attributes
-    ----------
-    table : pandas.DataFrame
-        Factors of `by`, ``contrast, estimate, std_error, statistic, df, p_value, conf_low,
-        conf_high``; p-values and intervals are adjusted.
-    adjust : str
-    level : float
-    """
-
-    table: pd.DataFrame
-    adjust: str
-    level: float
-
-    def __str__(self) -> str:
-        return (
-            f"Contrasts of estimated marginal means\n{_text(self.table)}\n"
-            f"p-values and {100 * self.level:g} % intervals adjusted: {self.adjust}"
-        )
-
-    def _repr_html_(self) -> str:
-        return self.table.to_html(float_format=lambda x: f"{x:.4g}", index=False)
+        return html(self.table) + "".join(f"<p>{note}</p>" for note in self.notes)
 
 
 _MOMENTS = ("estimate", "std_error", "df", "conf_low", "conf_high")
@@ -212,8 +206,22 @@ def emmeans(
     numeric = (int, float, np.number)
     others = {name: v[0] for name, v in values.items() if name not in wanted and len(v) == 1}
     held = {name: value for name, value in others.items() if isinstance(value, numeric)}
+    over = tuple(name for name, v in values.items() if name not in wanted and len(v) > 1)
     table = pd.concat([cells[[*own, *within]], moments], axis=1)
-    return MarginalMeans(table, L, tuple(within), held, fit, ddf, level)
+    return MarginalMeans(table, L, tuple(within), held, over, fit, ddf, level)
+
+
+def _mixed(
+    fit: Fit, shown: Sequence[str], over: Sequence[str]
+) -> list[tuple[list[str], list[str]]]:
+    """Variables shown and averaged over that stand in one term of the fixed part."""
+    found = []
+    for term in fit.spec.fixed.terms:
+        parts = term.split(":")
+        own, others = ([name for name in names if name in parts] for names in (shown, over))
+        if own and others and (own, others) not in found:
+            found.append((own, others))
+    return found
 
 
 def _moments(fit: Fit, L: Array, ddf: Ddf, level: float) -> pd.DataFrame:
@@ -271,33 +279,6 @@ def _estimable(fit: Fit, full: Array) -> Array:
     return unexplained.max(axis=1) < ALIASED
 
 
-def _contrast_weights(means: MarginalMeans, method: Any) -> dict[str, Array]:
-    """Weights of every contrast over the means of one level of `by`."""
-    families = _families(means)
-    labels = [means.labels()[i] for i in families[0]]
-    eye = np.eye(len(labels))
-    if isinstance(method, Mapping):
-        weights = {name: np.asarray(w, float) for name, w in method.items()}
-        for name, w in weights.items():
-            if w.shape != (len(labels),):
-                raise InferenceError(
-                    f"Found {w.size} weights for contrast '{name}'; expected {len(labels)}, one for "
-                    f"each of {', '.join(labels)}."
-                )
-        return weights
-    if method == "pairwise":
-        pairs = combinations(range(len(labels)), 2)
-        return {f"{labels[i]} - {labels[j]}": eye[i] - eye[j] for i, j in pairs}
-    if method == "control":
-        return {f"{label} - {labels[0]}": eye[i] - eye[0] for i, label in enumerate(labels) if i}
-    if method == "deviation":
-        return {
-            f"{label} - average": e - eye.mean(axis=0) for label, e in zip(labels, eye, strict=True)
-        }
-    shown = ", ".join(repr(m) for m in CONTRASTS)
-    raise InferenceError(f"Found method={method!r}; expected one of {shown}, or weights by name.")
-
-
 def _families(means: MarginalMeans) -> list[Array]:
     """Rows of the table by level of `by`."""
     if not means.by:
@@ -344,7 +325,3 @@ def _contrast_table(
     table.loc[~estimable, table.columns[1:]] = np.nan
     levels = means.table[list(means.by)].iloc[[rows[0] for rows in families for _ in range(size)]]
     return pd.concat([levels.reset_index(drop=True), table], axis=1)
-
-
-def _text(table: pd.DataFrame) -> str:
-    return table.to_string(index=False, float_format=lambda x: f"{x:.4g}")

@@ -42,7 +42,7 @@ def test_unbalanced_means_weigh_cells_evenly(cake):
     ]
     np.testing.assert_allclose(got.table["estimate"], expected, rtol=1e-12)
     assert got.at == {"temp": t}
-    assert f"at temp = {t:.4g}" in str(got)
+    assert f"At temp = {t:.4g}" in str(got)
 
 
 @pytest.mark.parametrize("ddf", ["satterthwaite", "kenward-roger", None, 30])
@@ -181,3 +181,50 @@ def test_messages_about_numbers(cake):
     with pytest.raises(slm.InferenceError, match=r"such as at=\{'temp'"):
         fit.emmeans("temp")
     assert isinstance(fit.emmeans("recipe", at={"temp": 200}).table, pd.DataFrame)
+
+
+def test_what_is_averaged_over_is_named(fit, cake):
+    text = str(fit.emmeans("recipe")).splitlines()
+    assert text[-3:] == [
+        "Averaged over the levels of: temperature",
+        "Note: recipe interacts with temperature, over which it is averaged",
+        "95 % intervals, ddf: satterthwaite",
+    ]
+    assert str(fit.emmeans("recipe", by="temperature")).splitlines()[-2].split()[:2] == ["C", "225"]
+    assert "Averaged over the levels of: temperature" in fit.emmeans("recipe")._repr_html_()
+    additive = slm.lmm("angle ~ recipe + temp + (1 | recipe:replicate)", cake)
+    assert str(additive.emmeans("recipe")).splitlines()[-2] == "At temp = 200"
+
+
+@pytest.mark.parametrize(
+    ("adjust", "note"),
+    [
+        ("tukey", "p-values and 95 % intervals adjusted: tukey, for 3 means"),
+        ("sidak", "p-values and 95 % intervals adjusted: sidak, for 3 contrasts"),
+        ("bonferroni", "p-values and 95 % intervals adjusted: bonferroni, for 3 contrasts"),
+        ("none", "p-values and 95 % intervals are not adjusted"),
+        (
+            "holm",
+            "p-values adjusted: holm, for 3 contrasts; 95 % intervals are bonferroni's: holm gives none, "
+            + "and the two may disagree",
+        ),
+    ],
+)
+def test_adjustments_say_what_was_adjusted(fit, adjust, note):
+    got = fit.emmeans("recipe").contrasts(adjust=adjust)
+    assert str(got).splitlines()[-1] == note
+    width = (got.table["conf_high"] - got.table["conf_low"]) / (2.0 * got.table["std_error"])
+    expected = adjusted_quantile(0.95, got.table["df"].to_numpy(), adjust, 3, 3)
+    np.testing.assert_allclose(width, expected, rtol=1e-8)
+
+
+def test_rounding_is_printed_as_zero(cake):
+    means = cake.groupby("recipe", observed=True)["angle"].transform("mean")
+    fit = slm.lmm(
+        "angle ~ recipe + (1 | recipe:replicate)", cake.assign(angle=cake["angle"] - means)
+    )
+    rows = [line.split() for line in str(fit.emmeans("recipe")).splitlines()[2:5]]
+    assert [row[1] for row in rows] == ["0", "0", "0"]
+    rows = [line.split() for line in str(fit.emmeans("recipe").contrasts()).splitlines()[2:5]]
+    assert [row[3] for row in rows] == ["0", "0", "0"]
+    assert [row[5] for row in rows] == ["0", "0", "0"]

@@ -22,6 +22,7 @@ LABELS = {
     "residual": "residual degrees of freedom",
     "inf": "no denominator degrees of freedom",
 }
+NO_TERMS = "(no term to test: the fixed part has none besides the intercept)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class Anova:
     hypotheses: dict[str, pd.DataFrame]
 
     def __str__(self) -> str:
+        if self.table.empty:
+            return f"{self.title}\n{NO_TERMS}"
         shown = self.table.to_string(
             formatters={
                 **dict.fromkeys(("sum_sq", "mean_sq", "den_df", "f_value"), "{:.5g}".format),
@@ -55,6 +58,8 @@ class Anova:
         return f"{self.title}\n{shown}"
 
     def _repr_html_(self) -> str:
+        if self.table.empty:
+            return f"<p>{self.title}</p><p>{NO_TERMS}</p>"
         return f"<p>{self.title}</p>" + self.table.to_html(float_format="{:.5g}".format)
 
     @property

@@ -32,6 +32,11 @@ def adjusted_p(statistic: Array, df: Array, adjust: str, k: int) -> Array:
     return _library().multipletests(p, method=LIBRARY[adjust])[1]
 
 
+def interval_method(adjust: str) -> str:
+    """Whose simultaneous intervals go with an adjustment of p-values: Bonferroni's where it has none of its own."""
+    return adjust if adjust in ("tukey", "sidak", "bonferroni", "none") else "bonferroni"
+
+
 def adjusted_quantile(level: float, df: Array, adjust: str, size: int, k: int) -> Array:
     """Half-widths of simultaneous intervals in standard errors, for `size` contrasts of k means."""
     if adjust == "tukey":
@@ -39,9 +44,10 @@ def adjusted_quantile(level: float, df: Array, adjust: str, size: int, k: int) -
 
         distinct, again = np.unique(np.round(np.minimum(df, LARGE_DF), 6), return_inverse=True)
         return studentized_range.ppf(level, k, distinct)[again] / np.sqrt(2.0)
-    if adjust == "none":
+    method = interval_method(adjust)
+    if method == "none":
         return two_sided_quantile(level, df)
-    each = level ** (1.0 / size) if adjust == "sidak" else 1.0 - (1.0 - level) / size
+    each = level ** (1.0 / size) if method == "sidak" else 1.0 - (1.0 - level) / size
     return two_sided_quantile(each, df)
 
 

@@ -204,3 +204,13 @@ def test_messages(sleepstudy):
     ml = slm.lmm("Reaction ~ Days + (Days | Subject)", sleepstudy, reml=False)
     with pytest.raises(slm.InferenceError, match="Found a fit by maximum likelihood"):
         ml.anova(ddf="kenward-roger")
+
+
+def test_an_intercept_has_no_term_to_test(sleepstudy):
+    found = slm.lmm("Reaction ~ 1 + (1 | Subject)", sleepstudy).anova()
+    assert found.table.empty
+    assert str(found).splitlines() == [
+        "Type III analysis of variance with Satterthwaite's method",
+        "(no term to test: the fixed part has none besides the intercept)",
+    ]
+    assert "no term to test" in found._repr_html_()
