@@ -205,8 +205,7 @@ def test_what_is_averaged_over_is_named(fit, cake):
         ("none", "p-values and 95 % intervals are not adjusted"),
         (
             "holm",
-            "p-values adjusted: holm, for 3 contrasts; 95 % intervals are bonferroni's: holm gives none, "
-            + "and the two may disagree",
+            "p-values adjusted: holm, for 3 contrasts; 95 % intervals: bonferroni, for holm has none",
         ),
     ],
 )
