@@ -52,8 +52,8 @@ class MeanContrasts:
         widths = interval_method(self.adjust)
         if widths == self.adjust:
             return f"p-values and {share} adjusted: {self.adjust}, for {self.size} contrasts"
-        return f"p-values adjusted: {self.adjust}, for {self.size} contrasts; {share}: {widths}, "
-            f"for {self.adjust} has none"
+        p = f"p-values adjusted: {self.adjust}, for {self.size} contrasts"
+        return f"{p}; {share}: {widths}, for {self.adjust} has none"
 
     def __str__(self) -> str:
         return f"Contrasts of estimated marginal means\n{text(self.table)}\n{self.note}"
