@@ -30,6 +30,7 @@ def data() -> pd.DataFrame:
         }
     )
     frame["cat"] = pd.Categorical(rng.choice(list("pq"), n), categories=["q", "p", "never"])
+    frame["two words"] = rng.normal(size=n)
     frame["flag"] = rng.random(n) < 0.5
     frame["y"] = rng.normal(size=n) + frame["x"] + frame["h"] + frame["g"].map(ord) / 3
     return frame
@@ -47,6 +48,8 @@ FORMULAS = {
     "intercept column": {"vc_formula": {"a": "1", "b": "1 + z"}},
     "product": {"re_formula": "1", "vc_formula": {"h": "0 + C(h)", "hx": "0 + C(h):x"}},
     "two factors": {"re_formula": "1", "vc_formula": {"hi": "0 + C(h):C(item)"}},
+    "kinds of factors": {"re_formula": "1", "vc_formula": {"a": "0 + C(h):cat:x:item"}},
+    "quoted": {"re_formula": "1", "vc_formula": {"q": '0 + Q("two words")'}},
     "contrasts": {"vc_formula": {"h": "C(h)", "hi": "0 + C(h) + C(item)"}},
     "mixed sum": {"vc_formula": {"h": "0 + C(h) + x"}},
     "transform": {"vc_formula": {"e": "0 + np.exp(x)", "c": "0 + center(z)"}},
@@ -108,7 +111,19 @@ def test_likelihood_at_arbitrary_parameters(name, reml, data):
         assert_allclose(ours.get_scale(fe, mine.cov_re, mine.vcomp), scale, rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["nested", "columns", "product", "contrasts", "categorical"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nested",
+        "columns",
+        "product",
+        "two factors",
+        "kinds of factors",
+        "quoted",
+        "contrasts",
+        "categorical",
+    ],
+)
 def test_matrices_of_components(name, data):
     ours, theirs = both("y ~ x", {"groups": "g", **FORMULAS[name]}, data)
     assert ours.exog_vc.names == theirs.exog_vc.names
@@ -249,3 +264,58 @@ def test_random_effects_that_statsmodels_gives(data):
         pd.testing.assert_frame_equal(
             mine.random_effects_cov[label], results.random_effects_cov[label], rtol=1e-8, atol=1e-10
         )
+
+
+FIXED = [
+    "y ~ C(h, Treatment(2))",
+    "y ~ C(h, Treatment(reference=3)) * z",
+    "np.log(y + 20) ~ x",
+    "I(y * 2) ~ np.log(x + 10)",
+    'y ~ Q("two words") + I(x**2)',
+    "y ~ bs(x, df=4)",
+    "y ~ cr(x, df=3) - 1",
+    "y ~ center(x) * item + standardize(z)",
+    "y ~ C(item, Sum) + C(item, Helmert):x",
+    "y ~ (x + z + item) ** 2 - x:z",
+    "y ~ item / x + flag",
+]
+
+
+@pytest.mark.parametrize("formula", FIXED)
+def test_formulas_and_their_predictions(formula, data):
+    """The same columns, names and values, for the data and for new rows."""
+    ours, theirs = both(formula, {"groups": "g"}, data)
+    assert ours.exog_names == theirs.exog_names
+    assert ours.endog_names == theirs.endog_names
+    assert_allclose(ours.exog, theirs.exog, rtol=1e-12)
+    assert_allclose(ours.endog, theirs.endog, rtol=1e-12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mine, other = ours.fit(), theirs.fit()
+    new = data.iloc[7:12]
+    beta = np.asarray(mine.fe_params)
+    spec = other.model.data.model_spec
+    rows = lme.FormulaManager().get_matrices(spec, new, pandas=True)
+    assert_allclose(mine.predict(new), np.asarray(rows) @ np.nan_to_num(beta), rtol=1e-9)
+
+
+def test_arithmetic_on_the_left_side(data):
+    with pytest.raises(ValueError, match=r"`y \+ x` gives 2 columns; .* as in I\(y1 \+ y2\)"):
+        MixedLM.from_formula("y + x ~ z", data, groups="g")
+    ours, theirs = both("y - 1 ~ x", {"groups": "g"}, data)
+    assert_allclose(ours.endog, theirs.endog)
+    with pytest.raises(ValueError, match="expected a response and predictors"):
+        MixedLM.from_formula("y ~ ", data, groups="g")
+
+
+def test_products_too_wide_to_list(data, monkeypatch):
+    from sparselmm.compat.statsmodels import components
+
+    arguments = {"groups": "g", "vc_formula": {"hi": "0 + C(h):C(item)"}}
+    model = MixedLM.from_formula("y ~ x", data, **arguments)
+    names, coefficients = model.components[0].columns(1)
+    assert (coefficients == -1).any()
+    monkeypatch.setattr(components, "WIDEST", 1)
+    few, present = model.components[0].columns(1)
+    assert few == [n for n, at in zip(names, coefficients, strict=True) if at >= 0]
+    assert_allclose(present, coefficients[coefficients >= 0])

@@ -139,6 +139,8 @@ def test_hypotheses_as_strings_and_matrices(sleepstudy):
     narrow, wide = fit.f_test(np.array([[0, 1]])), fit.f_test(np.array([[0, 1, 0]]))
     assert_allclose(narrow.fvalue, wide.fvalue)
     assert_allclose(narrow.fvalue, (fit.fe_params["Days"] / fit.bse_fe["Days"]) ** 2)
+    assert_allclose(fit.t_test({"Days": 10}).pvalue, named.pvalue)
+    assert np.isfinite(fit.t_test("Subject Var = 1").pvalue)
     assert_allclose(fit.wald_test("Days = 0", scalar=True).statistic, narrow.fvalue)
     with pytest.raises(ValueError, match="should have 2 columns"):
         fit.t_test(np.eye(3))

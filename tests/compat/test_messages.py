@@ -206,3 +206,28 @@ def test_limits_of_a_masked_fit(sleepstudy):
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         assert model.fit(start_params=start, free=mask).llf > short.llf
+
+
+def test_what_is_profiled(sleepstudy):
+    arguments = {"re_formula": "1", "vc_formula": {"d": "0 + Days"}}
+    fit = mixedlm("Reaction ~ Days", sleepstudy, groups="Subject", **arguments).fit()
+    for index in (1, -1, "Subject"):
+        with pytest.raises(IndexError) as caught:
+            fit.profile_re(index, "re")
+        assert str(caught.value) == (
+            f"Found re_ix={index!r}; expected a number from 0, one of the 1 columns of exog_re (['Subject']). For "
+            "a variance component give its name and vtype='vc'."
+        )
+    message = (
+        "Found re_ix=0; expected the name of a variance component, one of ['d']. For a column of exog_re give its "
+        "number and vtype='re'."
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        fit.profile_re(0, "vc")
+
+
+def test_columns_to_drop(sleepstudy):
+    with pytest.raises(
+        ValueError, match="Found drop_cols; expected a formula of the columns to keep"
+    ):
+        mixedlm("Reaction ~ Days", sleepstudy, groups="Subject", drop_cols=["Days"])

@@ -21,6 +21,8 @@ from sparselmm.compat.statsmodels.groups import Groups
 from sparselmm.compat.statsmodels.params import VCSpec
 from sparselmm.errors import DataError
 
+WIDEST = 100_000  # columns of one group up to which those of zeros are listed
+
 
 @dataclass(frozen=True)
 class ListedLabels:
@@ -44,23 +46,40 @@ class CodedLabels:
         Per factor of the product its text and, of a categorical one, its levels.
     combined : ndarray of int64, shape (n_levels,)
         Per coefficient its combination of levels, the first factor running fastest.
-    every : bool
-        Whether every group has a column for every combination, used or not (categorical columns).
+    every : tuple of bool
+        Per categorical factor whether every group has its columns for all levels, used or not
+        (categorical columns), or for those that occur in the group.
     """
 
     parts: tuple[tuple[str, pd.Index | None], ...]
     combined: Array
-    every: bool
+    every: tuple[bool, ...]
 
     def of(self, group: int, present: slice, m: int) -> tuple[list[str], Array]:
-        """Names of a group's columns and their coefficients, -1 for columns of zeros."""
+        """Names of a group's columns and their coefficients, -1 for columns of zeros.
+
+        Like statsmodels', a product has all combinations of its factors' levels; where these would be more than
+        `WIDEST` and more than the coefficients, only those that occur.
+        """
         own = self.combined[present]
-        if not self.every:
-            return [self.text(int(c)) for c in own], np.arange(present.start, present.stop)
-        count = int(np.prod([len(levels) for _, levels in self.parts if levels is not None]))
-        where = np.full(count, -1)
-        where[own] = np.arange(present.start, present.stop)
-        return [self.text(c) for c in range(count)], where
+        columns = self._grid(own)
+        where = np.full(len(columns), -1)
+        where[np.searchsorted(columns, own)] = np.arange(present.start, present.stop)
+        return [self.text(int(c)) for c in columns], where
+
+    def _grid(self, own: Array) -> Array:
+        """Combinations that a group with these has columns for, ascending: the first factor runs fastest."""
+        sizes = [len(levels) for _, levels in self.parts if levels is not None]
+        used, rest = [], own
+        for size, every in zip(sizes, self.every, strict=True):
+            rest, at = np.divmod(rest, size)
+            used.append(np.arange(size) if every else np.unique(at))
+        if np.prod([float(len(levels)) for levels in used]) > max(WIDEST, len(own)):
+            return own
+        columns = np.zeros(1, dtype=np.int64)
+        for size, levels in zip(sizes[::-1], used[::-1], strict=True):
+            columns = (columns[:, None] * size + levels).reshape(-1)
+        return columns
 
     def text(self, combination: int) -> str:
         """``"C(cask)[b]:x"``."""
@@ -129,7 +148,7 @@ def coded_component(
     parts: Sequence[tuple[str, pd.Index | None]],
     codes: Sequence[Array],
     values: Array | None,
-    every: bool,
+    every: Sequence[bool],
 ) -> Component:
     """A component of dummies nested in the groups, possibly times a numeric column.
 
@@ -143,7 +162,7 @@ def coded_component(
         Codes of its categorical factors.
     values : ndarray, shape (n,), or None
         Product of its numeric factors.
-    every : bool
+    every : sequence of bool
     """
     sizes = [len(levels) for _, levels in parts if levels is not None]
     combined, count = np.zeros(len(groups.codes), np.int64), 1
@@ -158,7 +177,7 @@ def coded_component(
     level, present = pd.factorize(groups.codes * np.int64(count) + combined, sort=True)
     start = np.searchsorted(present, np.arange(len(groups.labels) + 1) * np.int64(count))
     column = np.ones(len(level)) if values is None else np.asarray(values, dtype=float)
-    labels = CodedLabels(tuple(parts), present % count, every)
+    labels = CodedLabels(tuple(parts), present % count, tuple(every))
     return Component(name, level.astype(np.int32), column[:, None], start, labels)
 
 

@@ -163,7 +163,7 @@ def formula_arguments(
         frame, labels = frame.iloc[rows], labels[rows]
 
     left, right = formulas.two_sides(formula)
-    y = formulas.response(left, frame, env)
+    y, left = formulas.response(left, frame, env)
     fixed = formulas.matrix(right, frame, env)
     re_matrix, names = _random_part(re_formula, frame, env, group_name, vc_formula is None)
     spec = None
@@ -173,8 +173,8 @@ def formula_arguments(
     arguments = {"endog": y, "exog": fixed.values, "groups": labels}
     arguments |= {"exog_re": re_matrix, "exog_vc": spec}
     described = ModelData(
-        endog=pd.Series(y, frame.index, name=left, copy=False),
-        exog=pd.DataFrame(fixed.values, frame.index, fixed.names, copy=False),
+        orig_endog=pd.Series(y, frame.index, name=left, copy=False),
+        orig_exog=pd.DataFrame(fixed.values, frame.index, fixed.names, copy=False),
         ynames=left,
         xnames=list(fixed.names),
         exog_re_names=names,

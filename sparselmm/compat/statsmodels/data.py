@@ -21,7 +21,7 @@ class ModelData:
 
     Attributes
     ----------
-    endog, exog
+    orig_endog, orig_exog
         As given.
     ynames : str
     xnames : list of str
@@ -38,8 +38,8 @@ class ModelData:
         The caller's variables at the time of the formula.
     """
 
-    endog: Any
-    exog: Any
+    orig_endog: Any
+    orig_exog: Any
     ynames: str
     xnames: list[str]
     exog_re_names: list[str]
@@ -51,6 +51,16 @@ class ModelData:
     formula: str | None = None
     env: Mapping[str, Any] = field(default_factory=dict, repr=False)
     spec: Any = field(default=None, repr=False)
+
+    @property
+    def endog(self) -> Array:
+        """The response as an array."""
+        return np.asarray(self.orig_endog)
+
+    @property
+    def exog(self) -> Array:
+        """The columns with fixed effects as an array."""
+        return np.asarray(self.orig_exog)
 
     @property
     def param_names(self) -> list[str]:

@@ -78,8 +78,8 @@ def describe(
     if isinstance(endog, pd.DataFrame):
         name = endog.columns[0]
     return ModelData(
-        endog=endog,
-        exog=exog,
+        orig_endog=endog,
+        orig_exog=exog,
         ynames="y" if name is None else str(name),
         xnames=array_names(exog, X),
         exog_re_names=names,

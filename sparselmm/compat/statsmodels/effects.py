@@ -105,7 +105,7 @@ def forget_rows(model: MixedLM) -> None:
     model._labels = np.empty(0)
     model.rows_removed = True
     data = model.data
-    data.endog = data.exog = None
+    data.orig_endog = data.orig_exog = None
     data.row_labels = None
     if data.frame is not None:
         _ = data.model_spec

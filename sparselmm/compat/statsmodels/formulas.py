@@ -72,25 +72,22 @@ def two_sides(formula: str) -> tuple[str, str]:
         When there is no response.
     """
     left, tilde, right = str(formula).partition("~")
-    if not tilde or not left.strip():
+    if not tilde or not left.strip() or not right.strip():
         raise FormulaError(f"Found `{formula}`; expected a response and predictors, `y ~ x`.")
     return left.strip(), right.strip()
 
 
-def response(text: str, data: pd.DataFrame, env: Mapping[str, Any]) -> Array:
-    """(n,) values of the left side."""
+def response(text: str, data: pd.DataFrame, env: Mapping[str, Any]) -> tuple[Array, str]:
+    """(n,) values of the left side, and its name."""
     if text in data.columns and data[text].dtype.kind in "iuf":
-        return data[text].to_numpy(dtype=float)
-    values = engine_matrix(f"0 + {_quoted(text)}", data, env).values
+        return data[text].to_numpy(dtype=float), text
+    values, names, _ = engine_matrix(f"0 + {text}", data, env)
     if values.shape[1] != 1:
         raise DataError(
-            f"`{text}` gives {values.shape[1]} columns; expected one numeric response; convert it first."
+            f"`{text}` gives {values.shape[1]} columns; expected one numeric response. Convert it first, or write "
+            "arithmetic in I(), as in I(y1 + y2)."
         )
-    return values[:, 0]
-
-
-def _quoted(text: str) -> str:
-    return text if text.isidentifier() or "(" in text else f"I({text})"
+    return values[:, 0], names[0]
 
 
 def matrix(right: str, data: pd.DataFrame, env: Mapping[str, Any]) -> Matrix:

@@ -57,6 +57,11 @@ def from_formula(
         raise AttributeError(
             "'groups' is a required keyword argument in MixedLM.from_formula: a column name, or labels."
         )
+    if kwargs.pop("drop_cols", None) is not None:
+        raise ValueError(
+            "Found drop_cols; expected a formula of the columns to keep. Leave the terms out of it, or subtract them: "
+            "'y ~ x * z - x:z'."
+        )
     env = caller_variables(kwargs.pop("eval_env", None), 2 + int(kwargs.pop("_depth", 0)))
     given = {name: kwargs.pop(name, None) for name in ("exog_re", "exog_vc")}
     by_formula = re_formula is not None or vc_formula is not None

@@ -5,6 +5,7 @@ A matrix may have a column for every parameter or for every fixed effect; a stri
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ def t_test(self: MixedLMResults, r_matrix: Any, use_t: bool | None = None) -> An
 
     Parameters
     ----------
-    r_matrix : array_like, str or list of str
+    r_matrix : array_like, str, list of str or dict
         Rows over the fixed effects, or hypotheses such as ``"x = 2"``.
     use_t : bool, optional
         t rather than normal distribution.
@@ -215,6 +216,6 @@ def _coefficients(r_matrix: Any) -> Array:
 
 
 def _is_text(r_matrix: Any) -> bool:
-    if isinstance(r_matrix, str):
+    if isinstance(r_matrix, (str, Mapping)):
         return True
     return isinstance(r_matrix, (list, tuple)) and bool(r_matrix) and isinstance(r_matrix[0], str)

@@ -63,7 +63,7 @@ def profile_re(
         raise TypeError(f"profile_re got an unexpected argument {unknown[0]!r}; leave it out.")
     if vtype not in ("re", "vc"):
         raise ValueError(f"vtype must be 're' or 'vc'; found {vtype!r}.")
-    index = int(re_ix) if vtype == "re" else self.model.exog_vc.names.index(str(re_ix))
+    index = _index(self, re_ix, vtype)
     estimate = (
         self.params_object.cov_re[index, index]
         if vtype == "re"
@@ -82,6 +82,29 @@ def profile_re(
     down = _walk(self, vtype, index, mask, below[::-1])
     up = _walk(self, vtype, index, mask, above)
     return np.array([*down[::-1], *up])
+
+
+def _index(results: MixedLMResults, re_ix: Any, vtype: str) -> int:
+    """Position of what is profiled.
+
+    Raises
+    ------
+    IndexError, ValueError
+    """
+    names = results.model.exog_vc.names
+    if vtype == "vc":
+        if re_ix not in names:
+            raise ValueError(
+                f"Found re_ix={re_ix!r}; expected the name of a variance component, one of {names}. For a column "
+                "of exog_re give its number and vtype='re'."
+            )
+        return names.index(re_ix)
+    if isinstance(re_ix, str) or not 0 <= int(re_ix) < results.k_re:
+        raise IndexError(
+            f"Found re_ix={re_ix!r}; expected a number from 0, one of the {results.k_re} columns of exog_re "
+            f"({results.model.exog_re_names}). For a variance component give its name and vtype='vc'."
+        )
+    return int(re_ix)
 
 
 def _mask(results: MixedLMResults, vtype: str, index: int) -> Mask:

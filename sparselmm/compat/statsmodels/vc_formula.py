@@ -86,7 +86,7 @@ def _dummies(name: str, pieces: Sequence[Piece], groups: Groups) -> Component:
         [(piece.text, piece.levels) for piece in pieces],
         [piece.values for piece in coded],
         _product(plain, len(groups.codes)) if plain else None,
-        every=all(piece.every for piece in coded),
+        [piece.every for piece in coded],
     )
 
 
@@ -111,7 +111,14 @@ def _terms(formula: str) -> list[list[str]]:
         raise FormulaError(
             f"vc_formula `{formula}` has no column; expected for example '0 + C(h)'."
         )
-    return [[f.expr for f in term.factors if f.expr != "1"] for term in terms]
+    return [[_as_quoted(f.expr, text) for f in term.factors if f.expr != "1"] for term in terms]
+
+
+def _as_quoted(factor: str, text: str) -> str:
+    """A factor with the double quotes of the formula, which formulaic writes as single ones."""
+    for literal in re.findall(r"\"([^\"']*)\"", text):
+        factor = factor.replace(f"'{literal}'", f'"{literal}"')
+    return factor
 
 
 def _pieces(
