@@ -266,12 +266,17 @@ def check_start(prepared: Prepared, start: Sequence[float]) -> Array:
     DataError
         When there are not n_theta finite numbers.
     """
-    theta = np.asarray(start, dtype=float)
+    try:
+        theta = np.asarray(start, dtype=float)
+    except (TypeError, ValueError):
+        theta = np.full(np.array(start, dtype=object).shape, np.nan)
     expected = prepared.model.n_theta
-    if theta.shape != (expected,) or not np.isfinite(theta).all():
+    finite = bool(np.isfinite(theta).all())
+    if theta.shape != (expected,) or not finite:
         labels = ", ".join(f"({term.label})" for term in prepared.spec.terms)
+        others = "" if finite else " with values that are no finite numbers"
         raise DataError(
-            f"Found start of shape {theta.shape}; expected {expected} finite numbers, the lower "
+            f"Found start of shape {theta.shape}{others}; expected {expected} finite numbers, the lower "
             f"triangles of the relative covariance factors of {labels}, column by column."
         )
     return theta

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class Options:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        if self.tolerance is not None and not 0.0 < self.tolerance < 1.0:
+        number = isinstance(self.tolerance, Real)
+        if self.tolerance is not None and not (number and 0.0 < self.tolerance < 1.0):
             raise ValueError(f"Found tolerance={self.tolerance!r}; expected a number in (0, 1).")
         for name in ("max_evaluations", "threads"):
             value = getattr(self, name)

@@ -174,6 +174,25 @@ MODELS = {
             "covariance factors of (Days | Subject), column by column."
         ),
     ),
+    "start that is no number": (
+        lambda: slm.lmm(SLOPE, sleep(), start=["a", "b", "c"]),
+        slm.DataError,
+        (
+            "Found start of shape (3,) with values that are no finite numbers; expected 3 finite "
+            "numbers, the lower triangles of the relative covariance factors of (Days | Subject), "
+            "column by column."
+        ),
+    ),
+    "data before formula": (
+        lambda: slm.lmm(sleep(), SLOPE),
+        slm.FormulaError,
+        "Found a formula of type DataFrame, expected text; write it as a string.",
+    ),
+    "tolerance that is no number": (
+        lambda: slm.Options(tolerance="1e-3"),  # type: ignore[arg-type]
+        ValueError,
+        "Found tolerance='1e-3'; expected a number in (0, 1).",
+    ),
     "reml is no truth value": (
         lambda: slm.lmm(SLOPE, sleep(), reml="ML"),
         slm.DataError,

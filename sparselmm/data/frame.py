@@ -68,6 +68,12 @@ def unknown_column(name: str, names: Sequence[Any]) -> str:
     >>> unknown_column("subject", ["Reaction", "Days", "Subject"])
     "The data have no column 'subject'; did you mean 'Subject'?"
     """
+    other = next((c for c in names if not isinstance(c, str) and str(c) == name), None)
+    if other is not None:
+        return (
+            f"The data have no column '{name}', but one whose name {other!r} is of type "
+            f"{type(other).__name__}; names are expected to be text: data.rename(columns=str)."
+        )
     texts = {str(column).lower(): str(column) for column in reversed(list(names))}
     close = get_close_matches(name.lower(), texts, n=3, cutoff=0.6)
     if close:
@@ -126,10 +132,25 @@ def _mapping_table(data: Mapping[str, Any]) -> Table:
             "expected arrays of one dimension and equal length."
         )
 
+    labelled: list[str] = []
+
     def read(name: str) -> Column:
+        if isinstance(data[name], pd.Series):
+            labelled.append(name)
+            _check_labels(data, labelled[0], name)
         return from_array(data[name], name)
 
     return Table(next(iter(lengths.values()))[0], list(data), read)
+
+
+def _check_labels(data: Mapping[str, Any], first: str, name: str) -> None:
+    """Refuse Series of one mapping that belong together by label, but not by position."""
+    if not data[name].index.equals(data[first].index):
+        raise DataError(
+            f"The data are a mapping with Series whose row labels differ ('{first}' and '{name}'), the "
+            "same labels are expected: pandas.DataFrame(data) aligns them, .to_numpy() takes them by "
+            "position."
+        )
 
 
 def _length(values: Any) -> tuple[int, ...]:

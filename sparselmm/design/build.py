@@ -70,7 +70,7 @@ def build_design(
     weight = argument(weights, "weights", table)
     shift = argument(offset, "offset", table)
     used = {name: table.column(name) for name in needed.all}
-    chosen = check_contrasts(contrasts, used)
+    chosen = check_contrasts(contrasts, {name: used[name] for name in needed.predictors})
     rows = choose_rows([*used.values(), *([shift] if shift else [])], table.n, weight)
     columns = {name: column.take(rows.kept) for name, column in used.items()}
 
@@ -142,6 +142,12 @@ class _Needed:
     @property
     def all(self) -> tuple[str, ...]:
         parts = (self.response, self.fixed, *self.offsets, *self.lefts, *self.groupings)
+        return tuple(dict.fromkeys(name for part in parts for name in part))
+
+    @property
+    def predictors(self) -> tuple[str, ...]:
+        """Columns of the fixed part and of what stands left of the bars."""
+        parts = (self.fixed, *self.lefts)
         return tuple(dict.fromkeys(name for part in parts for name in part))
 
 

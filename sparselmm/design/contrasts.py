@@ -113,8 +113,8 @@ def check_contrasts(
     for name, choice in contrasts.items():
         if name not in used:
             raise DataError(
-                f"contrasts name '{name}', expected variables of the formula "
-                f"({', '.join(used)}); remove it or correct the name."
+                f"contrasts name '{name}', expected predictors of the formula "
+                f"({', '.join(used) or 'there are none'}); remove it or correct the name."
             )
         if used[name].kind != "category":
             raise DataError(

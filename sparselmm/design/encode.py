@@ -165,7 +165,7 @@ def evaluate(expression: str, columns: Columns, n: int) -> Array:
         When it cannot be evaluated, or does not give one column of finite numbers.
     """
     series = {name: column.series() for name, column in columns.items()}
-    matrix, spec = materialise(f"0 + {{{expression}}}", series, n, {})
+    matrix, spec = materialise(f"0 + {{{expression}}}", series, n, {}, expression)
     kinds = {kind.value for kind, _ in spec.encoder_state.values()}
     if matrix.shape[1] != 1 or "categorical" in kinds:
         raise DataError(

@@ -19,11 +19,18 @@ if TYPE_CHECKING:
     from formulaic import ModelSpec
 
 
+_ONE_PER_ROW = (
+    "one number or category per row is expected; check the types of its variables and what its "
+    "functions return."
+)
+
+
 def materialise(
     source: str | ModelSpec,
     series: Mapping[str, pd.Series],
     n: int,
     contrasts: Mapping[str, Any],
+    shown: str | None = None,
 ) -> tuple[Array, ModelSpec]:
     """(n, p) float64 matrix of a sum, and formulaic's specification that repeats it.
 
@@ -38,6 +45,8 @@ def materialise(
     contrasts
         Contrasts of some of the variables; these reach formulaic as values that carry their
         coding, so that names stay those of the variables.
+    shown
+        What messages call it; the text of the sum if not given.
 
     Raises
     ------
@@ -55,13 +64,15 @@ def materialise(
         if name in series
     }
     frame = pd.DataFrame(plain, index=pd.RangeIndex(n), copy=False)
-    text = source if isinstance(source, str) else str(source.formula)
+    text = shown or (source if isinstance(source, str) else str(source.formula))
     with readable(text), np.errstate(all="ignore"):
         matrix: Any = PandasMaterializer(frame, context=coded).get_model_matrix(
             Formula(source) if isinstance(source, str) else source,
             output="numpy",
             na_action="ignore",
         )
+    if len(matrix) != n:
+        raise DataError(f"`{text}` gives {len(matrix)} values for {n} rows; {_ONE_PER_ROW}")
     return _dense(matrix, n), matrix.model_spec
 
 
@@ -93,8 +104,7 @@ def readable(text: str) -> Iterator[None]:
             ) from error
         except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
             raise DataError(
-                f"`{text}` cannot be evaluated with these data: {_first_line(error)}. "
-                "Check the types of its variables."
+                f"`{text}` cannot be evaluated with these data ({_first_line(error)}); {_ONE_PER_ROW}"
             ) from error
 
 

@@ -12,12 +12,23 @@ import re
 from collections.abc import Iterator
 from typing import TypeGuard
 
+import numpy as np
+
 from sparselmm.data import Table
 from sparselmm.data.frame import unknown_column
 from sparselmm.design.materialise import readable
 from sparselmm.errors import DataError, FormulaError
 from sparselmm.formula import Predictor
 from sparselmm.formula.locate import point_at
+
+_AS_IN_R = re.compile(r"(?<![\w.])as\.\w+(?=\()")
+_IN_PYTHON = {
+    "factor": "`C`",
+    "ordered": "`C`",
+    "ns": "`cr`",
+    "ifelse": "`np.where`",
+    "offset": "`+ offset(...)` as a term of its own",
+}
 
 
 def variables(part: Predictor, table: Table, formula: str) -> tuple[str, ...]:
@@ -44,6 +55,7 @@ def variables(part: Predictor, table: Table, formula: str) -> tuple[str, ...]:
 
 def expression_variables(expression: str, table: Table, formula: str) -> tuple[str, ...]:
     """Columns that a Python expression needs; arguments and errors as `variables`."""
+    _refuse_conversion(expression, formula)
     found = tuple(dict.fromkeys(_of_expression(expression, table, formula)))
     return known(found, table, formula)
 
@@ -57,6 +69,9 @@ def known(names: tuple[str, ...], table: Table, formula: str) -> tuple[str, ...]
         Pointing at the first one that is no column of the data.
     """
     for name in names:
+        if name not in table and name in ("TRUE", "FALSE"):
+            message = f"Found `{name}`, which is `{name.title()}` in Python; write that."
+            raise FormulaError(point_at(message, formula, name))
         if name not in table:
             raise DataError(point_at(unknown_column(name, table.names), formula, name))
     return names
@@ -65,6 +80,7 @@ def known(names: tuple[str, ...], table: Table, formula: str) -> tuple[str, ...]
 def _of_terms(text: str, table: Table, formula: str) -> tuple[str, ...]:
     from formulaic import Formula
 
+    _refuse_conversion(text, formula)
     with readable(text):
         terms = Formula(text)
     found: list[str] = []
@@ -120,6 +136,17 @@ def _is_dotted(node: ast.AST) -> TypeGuard[ast.Attribute]:
     return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
 
 
+def _refuse_conversion(text: str, formula: str) -> None:
+    """Refuse R's ``as.factor(x)``, which Python cannot even read."""
+    found = _AS_IN_R.search(text)
+    if found:
+        message = (
+            f"Found `{found.group()}`, a conversion of R; write `C(x)` for a factor, or convert the "
+            "column in the data first."
+        )
+        raise FormulaError(point_at(message, formula, found.group()))
+
+
 def _exclusive_or(expression: str) -> str:
     return (
         f"Found `^` in `{expression}`, which Python reads as 'exclusive or'; "
@@ -128,6 +155,11 @@ def _exclusive_or(expression: str) -> str:
 
 
 def _unknown_function(name: str, expression: str) -> str:
+    instead = _IN_PYTHON.get(name) or (f"`np.{name}`" if hasattr(np, name) else "")
+    if instead:
+        return (
+            f"`{expression}` calls '{name}', which is no transform of formulaic; write {instead}."
+        )
     return (
         f"`{expression}` calls '{name}', which is neither a transform of formulaic (bs, cr, poly, "
         "scale, center, log, C, ...) nor in numpy (`np.`); compute the column in the data first."

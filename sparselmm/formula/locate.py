@@ -39,6 +39,6 @@ def _place(token: Token, formula: str, text: str) -> tuple[int, int] | None:
         return None
     pattern = re.escape(text)
     if re.match(r"[\w.]", text):
-        pattern = rf"(?<![\w.]){pattern}(?![\w.])"
+        pattern = rf"(?<![\w.]){pattern}(?!\w)"
     match = re.search(pattern, formula[token.start : token.stop])
     return None if match is None else (token.start + match.start(), token.start + match.end())

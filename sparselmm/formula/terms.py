@@ -70,7 +70,6 @@ class ParsedFormula:
     random: tuple[ParsedTerm, ...]
 
 
-@lru_cache(maxsize=256)
 def parse_formula(formula: str) -> ParsedFormula:
     """Read a formula in lme4's syntax.
 
@@ -85,21 +84,25 @@ def parse_formula(formula: str) -> ParsedFormula:
     >>> [term.label for term in parsed.random]
     ['1 | g', '0 + x | g', '1 | a', '1 | a:b']
     """
-    _check_text(formula)
+    if not isinstance(formula, str):
+        found = type(formula).__name__
+        raise FormulaError(f"Found a formula of type {found}, expected text; write it as a string.")
+    return _parse(formula)
+
+
+@lru_cache(maxsize=256)
+def _parse(formula: str) -> ParsedFormula:
     cut = cut_bars(formula)
     response, is_name = _response(cut.response, formula)
-    if is_name and response in cut.fixed.names:
+    predictors = {
+        name for part in (cut.fixed, *(bar.left for bar in cut.bars)) for name in part.names
+    }
+    if is_name and response in predictors:
         message = f"The response '{response}' is a predictor too; remove it from the right side."
         raise FormulaError(pointed(message, formula, cut.response[0].start))
     random = tuple(term for bar in cut.bars for term in _expand(bar, formula))
     _check_duplicates(random, formula)
     return ParsedFormula(formula, response, is_name, cut.fixed, cut.offsets, random)
-
-
-def _check_text(formula: Any) -> None:
-    if not isinstance(formula, str):
-        found = type(formula).__name__
-        raise FormulaError(f"Found a formula of type {found}, expected text; write it as a string.")
 
 
 def _response(tokens: tuple[Token, ...], formula: str) -> tuple[str, bool]:

@@ -202,6 +202,24 @@ class TestMessages:
             lambda: missing_rows(columns),
         )
 
+    def test_names_that_are_no_text(self):
+        self.check(
+            "The data have no column '1', but one whose name 1 is of type int; names are expected to "
+            "be text: data.rename(columns=str).",
+            lambda: open_table(pd.DataFrame({0: [1.0], 1: [2.0]})).column("1"),
+        )
+
+    def test_series_of_a_mapping_with_other_labels(self):
+        x = pd.Series([1.0, 2.0, 3.0])
+        table = open_table({"x": x, "z": x.to_numpy(), "same": x + 1, "other": x[::-1]})
+        assert [table.column(name).values[0] for name in ("x", "z", "same")] == [1.0, 1.0, 2.0]
+        self.check(
+            "The data are a mapping with Series whose row labels differ ('x' and 'other'), the same "
+            "labels are expected: pandas.DataFrame(data) aligns them, .to_numpy() takes them by "
+            "position.",
+            lambda: table.column("other"),
+        )
+
     @pytest.mark.parametrize("width", [1, 2])
     def test_two_dimensions(self, width):
         self.check(

@@ -132,6 +132,80 @@ MESSAGES = [
         ),
     ),
     (
+        "y ~ factor(i) + (1 | g)",
+        FormulaError,
+        (
+            "`factor(i)` calls 'factor', which is no transform of formulaic; write `C`.\n"
+            "    y ~ factor(i) + (1 | g)\n"
+            "        ^^^^^^"
+        ),
+    ),
+    (
+        "sqrt(x) ~ z + (1 | g)",
+        FormulaError,
+        (
+            "`sqrt(x)` calls 'sqrt', which is no transform of formulaic; write `np.sqrt`.\n"
+            "    sqrt(x) ~ z + (1 | g)\n"
+            "    ^^^^"
+        ),
+    ),
+    (
+        "y ~ x:offset(z) + (1 | g)",
+        FormulaError,
+        (
+            "`offset(z)` calls 'offset', which is no transform of formulaic; write `+ offset(...)` as "
+            "a term of its own.\n"
+            "    y ~ x:offset(z) + (1 | g)\n"
+            "          ^^^^^^"
+        ),
+    ),
+    (
+        "y ~ x + as.factor(i) + (1 | g)",
+        FormulaError,
+        (
+            "Found `as.factor`, a conversion of R; write `C(x)` for a factor, or convert the column "
+            "in the data first.\n"
+            "    y ~ x + as.factor(i) + (1 | g)\n"
+            "            ^^^^^^^^^"
+        ),
+    ),
+    (
+        "as.numeric(y) ~ x + (1 | g)",
+        FormulaError,
+        (
+            "Found `as.numeric`, a conversion of R; write `C(x)` for a factor, or convert the column "
+            "in the data first.\n"
+            "    as.numeric(y) ~ x + (1 | g)\n"
+            "    ^^^^^^^^^^"
+        ),
+    ),
+    (
+        "y ~ poly(x, 2, raw=TRUE) + (1 | g)",
+        FormulaError,
+        (
+            "Found `TRUE`, which is `True` in Python; write that.\n"
+            "    y ~ poly(x, 2, raw=TRUE) + (1 | g)\n"
+            "                       ^^^^"
+        ),
+    ),
+    (
+        "{y[:5]} ~ x + (1 | g)",
+        DataError,
+        (
+            "`y[:5]` gives 5 values for 60 rows; one number or category per row is expected; check "
+            "the types of its variables and what its functions return."
+        ),
+    ),
+    (
+        "np.mean(y) ~ x + (1 | g)",
+        DataError,
+        (
+            "`np.mean(y)` cannot be evaluated with these data (axis 1 is out of bounds for array of "
+            "dimension 1); one number or category per row is expected; check the types of its "
+            "variables and what its functions return."
+        ),
+    ),
+    (
         "C(f) ~ x + (1 | g)",
         DataError,
         (

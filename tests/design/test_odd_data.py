@@ -151,6 +151,15 @@ class TestContrasts:
             contrasts=choice,
         )
 
+    def test_of_a_grouping_factor(self, frame):
+        fails(
+            "contrasts name 'h', expected predictors of the formula (x, f); remove it or correct the "
+            "name.",
+            "y ~ x + f + (1 | h)",
+            frame,
+            contrasts={"h": "sum"},
+        )
+
     @pytest.mark.parametrize(
         ("choice", "names"),
         [

@@ -187,6 +187,11 @@ MESSAGES = [
         ),
         "              ^",
     ),
+    (
+        "y ~ x + (y | g)",
+        "The response 'y' is a predictor too; remove it from the right side.",
+        "^",
+    ),
     ("y ~ offset() + (1 | g)", "`offset()` is empty; name the column to add.", "    ^^^^^^^^"),
 ]
 
@@ -208,7 +213,7 @@ def test_formulaics_own_syntax_errors_get_carets_too():
     ]
 
 
-@pytest.mark.parametrize("formula", [3, None, ("y",)])
+@pytest.mark.parametrize("formula", [3, None, ("y",), {"y": [1.0]}])
 def test_not_a_text(formula):
     with pytest.raises(FormulaError, match="expected text; write it as a string"):
         parse_formula(formula)
