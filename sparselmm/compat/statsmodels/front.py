@@ -104,7 +104,7 @@ def mixedlm(
     --------
     >>> import sparselmm as slm
     >>> model = slm.mixedlm("Weight ~ Time", slm.load_dataset("dietox"), groups="Pig")
-    >>> round(model.fit().scale, 4)
+    >>> print(round(model.fit().scale, 4))
     11.3669
     """
     from sparselmm.compat.statsmodels.model import MixedLM
