@@ -306,7 +306,7 @@ def test_contrasts(frame):
         contrasts={"f": "hel"},
     )
     fails(
-        "contrasts name 'F', expected variables of the formula (y, f, x, g); "
+        "contrasts name 'F', expected predictors of the formula (f, x); "
         "remove it or correct the name.",
         formula,
         frame,
