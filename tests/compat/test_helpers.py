@@ -172,6 +172,10 @@ print(list(fit.params.index))
 print(fit.summary())
 print(fit.predict(data.head(1)).round(3).tolist(), round(fit.random_effects["1"].iloc[0], 3))
 try:
+    fit.predict({"x": [1.0], "Machine": ["Z"]})
+except slm.errors.DataError as error:
+    print(error)
+try:
     fit.t_test("x = 0")
 except ImportError as error:
     print(error)
@@ -185,6 +189,7 @@ def test_without_statsmodels(machines):
     assert run.returncode == 0, run.stderr
     assert "Mixed Linear Model Regression Results" in run.stdout
     assert "need statsmodels" in run.stdout
+    assert "cannot be evaluated: Data has categories outside of the nominated levels" in run.stdout
     assert "Log-Likelihood:" in run.stdout
     names = run.stdout.splitlines()[0]
     square = lambda v: v**2  # noqa: E731, F841

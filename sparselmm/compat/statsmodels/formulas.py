@@ -192,7 +192,7 @@ def repeat(
     plain = frame.reset_index(drop=True)
     with _engine_errors(right, DataError):
         if hasattr(spec, "get_model_matrix"):
-            made = pd.DataFrame(spec.get_model_matrix(plain, context=dict(env)))
+            made = _formulaic_again(spec, plain, env)
         else:
             made = pd.DataFrame(formula_manager().get_matrices(spec, plain, eval_env=dict(env)))
     made = made.reindex(plain.index)
@@ -221,6 +221,15 @@ def _engine_errors(text: str, kind: type[SparseLMMError]) -> Iterator[None]:
             f"`{text}` cannot be evaluated: {found}; expected columns of the data, of the kinds and levels that "
             "the formula can use. Correct the name, or convert the column."
         ) from error
+
+
+def _formulaic_again(spec: Any, data: pd.DataFrame, env: Mapping[str, Any]) -> pd.DataFrame:
+    """The columns for new data; levels that the model does not know are errors, not the reference level."""
+    from formulaic.errors import DataMismatchWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataMismatchWarning)
+        return pd.DataFrame(spec.get_model_matrix(data, context=dict(env)))
 
 
 def _formulaic_matrix(text: str, data: Any, env: Mapping[str, Any]) -> Matrix:
