@@ -217,7 +217,8 @@ def lmm(
     """
     check_settings(reml, options)
     spec, design = build_design(formula, data, weights, offset, contrasts)
-    return _fit(prepare(spec, design, path), reml, start, options, progress)
+    prepared = prepare(spec, design, path, (options or Options()).threads)
+    return _fit(prepared, reml, start, options, progress)
 
 
 def _fit(

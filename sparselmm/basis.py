@@ -19,6 +19,7 @@ import numpy as np
 
 from sparselmm._types import Array
 from sparselmm.linalg import TINY, cholesky_lower
+from sparselmm.tall import tall_product, wide_product
 
 RANK_TOLERANCE = (
     1e-7  # a column is dropped when less than this share of its length is left: R's `qr`
@@ -62,12 +63,18 @@ class Basis:
         shifted = y - self._kept(X) @ self.beta0
         return shifted if offset is None else shifted - offset
 
+    def fixed_and_response(self, X: Array, y: Array, offset: Array | None) -> Array:
+        """[X~ y~], shape (n, p + 1)."""
+        out = wide_product(self._kept(X), np.column_stack([np.linalg.inv(self.Rx), -self.beta0]))
+        out[:, -1] += y if offset is None else y - offset
+        return out
+
     def random(self, factor: int, Q: Array) -> Array:
         """Q~ of one factor."""
         R = self.Rq[factor]
         if R.shape == (1, 1) and R[0, 0] == 1.0:
             return Q
-        return Q @ np.linalg.inv(R)
+        return wide_product(Q, np.linalg.inv(R))
 
     def beta(self, beta: Array) -> Array:
         """The user's fixed effects from internal ones."""
@@ -132,7 +139,7 @@ def triangular_factor(
     """
     if root_weights is not None:
         pieces = [piece * root_weights[:, None] for piece in pieces]
-    products = np.block([[a.T @ b for b in pieces] for a in pieces])
+    products = np.block([[tall_product(a, b) for b in pieces] for a in pieces])
     products = products[::-1, ::-1] if backwards else products
     lengths = np.sqrt(np.maximum(products.diagonal(), TINY))
     L = cholesky_lower(products / lengths / lengths[:, None])

@@ -30,9 +30,10 @@ import numpy as np
 from sparselmm._types import Array
 from sparselmm.gram import Gram
 from sparselmm.kernels.blockchol import level_kernels
-from sparselmm.linalg import cholesky_lower, solve_lower, solve_lower_transposed
+from sparselmm.linalg import cholesky_lower, solve_lower, solve_lower_transposed, weighted_sum
 from sparselmm.systems.base import Factored, System
-from sparselmm.threads import over_range, tall_product
+from sparselmm.tall import level_products, tall_product
+from sparselmm.threads import over_range
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,23 +136,12 @@ def solve_at(gram: Gram, system: System, T: Sequence[Array], *, reml: bool) -> S
 
 def inverse_sums(gram: Gram, at: Solution) -> list[Array]:
     """B_j: sums over levels of the diagonal blocks of A^-1 (ML) or of the u-part of C^-1 (REML)."""
-    sums = [_sum(blocks) for blocks in at.factored.inverse_blocks()]
+    sums = [weighted_sum(blocks) for blocks in at.factored.inverse_blocks()]
     if at.reml and gram.p:
         M_inverse = np.pad(fixed_covariance(at) / at.s2, (0, 1))
         for B, view in zip(sums, by_levels(gram.shapes, at.V), strict=True):
-            B += np.einsum("apbr,pr->ab", _products(view, view), M_inverse)
+            B += np.einsum("apbr,pr->ab", level_products(view, view), M_inverse)
     return sums
-
-
-def _sum(blocks: Array) -> Array:
-    """Sum over levels; as a product, since numpy sums rows of a few entries slowly."""
-    return (np.ones(len(blocks)) @ blocks.reshape(len(blocks), -1)).reshape(blocks.shape[1:])
-
-
-def _products(left: Array, right: Array) -> Array:
-    """Sum over levels of the products of all entries, shape (s, m, s, k) for (levels, s, m) and (levels, s, k)."""
-    a, b = left.reshape(len(left), -1), right.reshape(len(right), -1)
-    return tall_product(a, b).reshape(*left.shape[1:], *right.shape[1:])
 
 
 def gradient_matrices(gram: Gram, at: Solution) -> list[Array]:
@@ -186,7 +176,9 @@ def average_information(gram: Gram, at: Solution, directions: Sequence[tuple[int
     inner -= at.factored.form(_directions(gram, U, directions))
     if gram.p:
         views = by_levels(gram.shapes, at.V)
-        mixed = [_products(V, u[:, :, None])[:, :-1, :, 0] for V, u in zip(views, U, strict=True)]
+        mixed = [
+            level_products(V, u[:, :, None])[:, :-1, :, 0] for V, u in zip(views, U, strict=True)
+        ]
         slopes = [np.einsum("apb,ab->p", mixed[j], S) for j, S in directions]
         half = solve_lower(at.L_M, np.array(slopes).T)
         inner -= half.T @ half

@@ -178,7 +178,9 @@ class Fit:
         return {**self.__dict__, "optimum": replace(self.optimum, solution=solution)}
 
 
-def prepare(spec: DesignSpec, design: Design, path: str = "auto") -> Prepared:
+def prepare(
+    spec: DesignSpec, design: Design, path: str = "auto", threads: int | None = None
+) -> Prepared:
     """Cross-products and path of a design.
 
     Raises
@@ -186,7 +188,8 @@ def prepare(spec: DesignSpec, design: Design, path: str = "auto") -> Prepared:
     DataError
         The fixed effects leave nothing of the response but rounding errors.
     """
-    with limited_threads(1):
+    width = design.X.shape[1] + 1 + sum(factor.Q.shape[1] for factor in design.factors)
+    with limited_threads(thread_count(4.0 * design.n * width**2, threads)):
         gram = Gram.from_design(design, spec.terms)
         _check_residual(design, gram, spec.response)
         _check_random(gram, spec)

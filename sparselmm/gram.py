@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,8 @@ from sparselmm.basis import (
     with_all_columns,
 )
 from sparselmm.kernels.crosstab import counting_sort, level_sums, pair_counts, pair_sums
+from sparselmm.tall import tall_product
+from sparselmm.threads import side_by_side
 
 if TYPE_CHECKING:
     from sparselmm.design import Design, RandomTerm
@@ -123,20 +125,24 @@ class Gram:
         """
         basis = learn_basis(design, terms) if basis is None else basis
         w = design.weights
-        Xy = np.empty((design.n, len(basis.kept) + 1))
-        Xy[:, :-1] = basis.fixed(design.X)
-        Xy[:, -1] = basis.response(design.X, design.y, design.offset)
+        Xy = basis.fixed_and_response(design.X, design.y, design.offset)
         Q = [basis.random(j, factor.Q) for j, factor in enumerate(design.factors)]
         WQ = Q if w is None else [block * w[:, None] for block in Q]
         counts = [factor.n_levels for factor in design.factors]
         codes = [factor.codes for factor in design.factors]
+        k = len(codes)
+        sums = side_by_side(
+            [partial(_cross_blocks, j, codes, WQ, Q, counts) for j in range(1, k)]
+            + [partial(level_sums, *args) for args in zip(codes, WQ, Q, counts, strict=True)]
+            + [partial(level_sums, *args) for args in zip(codes, WQ, [Xy] * k, counts, strict=True)]
+        )
         return cls(
             n=design.n,
             sum_log_weights=0.0 if w is None else float(np.log(w).sum()),
-            ZtZ=tuple(map(level_sums, codes, WQ, Q, counts)),
-            cross=_cross_blocks(codes, WQ, Q, counts),
-            ZtXy=tuple(level_sums(c, P, Xy, m) for c, P, m in zip(codes, WQ, counts, strict=True)),
-            XytXy=Xy.T @ (Xy if w is None else Xy * w[:, None]),
+            ZtZ=tuple(sums[-2 * k : -k]),
+            cross={pair: block for found in sums[: k - 1] for pair, block in found.items()},
+            ZtXy=tuple(sums[-k:]),
+            XytXy=tall_product(Xy, Xy if w is None else Xy * w[:, None]),
             basis=basis,
         )
 
@@ -190,22 +196,20 @@ def learn_basis(design: Design, terms: tuple[RandomTerm, ...]) -> Basis:
     return Basis(kept, Rx, beta0, tuple(Rq))
 
 
-def _cross_blocks(codes, WQ, Q, counts) -> dict[tuple[int, int], CrossBlock]:
-    """Cross-products of every pair of factors, rows sorted once per second factor."""
-    blocks = {}
-    ones = [_is_ones(weighted) for weighted in WQ]
-    rows = np.arange(len(codes[0]), dtype=np.int32 if len(codes[0]) < 2**31 else np.int64)
-    for j in range(1, len(codes)):
-        by_second = None
-        for i in range(j):
-            if ones[i] and ones[j]:
-                found = pair_counts(codes[i], codes[j], counts[i], counts[j])
-            else:
-                if by_second is None:
-                    _, by_second = counting_sort(codes[j], rows, counts[j])
-                pointers, order = counting_sort(codes[i], by_second, counts[i])
-                found = pair_sums(pointers, order, codes[j], WQ[i], Q[j])
-            blocks[i, j] = CrossBlock(*found)
+def _cross_blocks(j: int, codes, WQ, Q, counts) -> dict[tuple[int, int], CrossBlock]:
+    """Cross-products of factor j with those before it, rows sorted once."""
+    blocks, by_second = {}, None
+    for i in range(j):
+        if _is_ones(WQ[i]) and _is_ones(WQ[j]):
+            found = pair_counts(codes[i], codes[j], counts[i], counts[j])
+        else:
+            if by_second is None:
+                n = len(codes[j])
+                rows = np.arange(n, dtype=np.int32 if n < 2**31 else np.int64)
+                _, by_second = counting_sort(codes[j], rows, counts[j])
+            pointers, order = counting_sort(codes[i], by_second, counts[i])
+            found = pair_sums(pointers, order, codes[j], WQ[i], Q[j])
+        blocks[i, j] = CrossBlock(*found)
     return blocks
 
 

@@ -29,6 +29,12 @@ def solve_lower_transposed(L: Array, B: Array) -> Array:
     return np.linalg.solve(L.T, B)
 
 
+def weighted_sum(blocks: Array, weights: Array | None = None) -> Array:
+    """Sum over the first axis; as a product, since numpy sums rows of a few entries slowly."""
+    weights = np.ones(len(blocks)) if weights is None else weights
+    return (weights @ blocks.reshape(len(blocks), -1)).reshape(blocks.shape[1:])
+
+
 class Spectrum(NamedTuple):
     """Eigenvalues and -vectors of a symmetric matrix scaled to unit diagonal.
 

@@ -1,4 +1,4 @@
-"""Memory that the machine has left."""
+"""What the machine has left: memory and cores."""
 
 from __future__ import annotations
 
@@ -34,3 +34,17 @@ def _cgroup_left(folder: Path = Path("/sys/fs/cgroup")) -> float | None:
         return None if limit == "max" else max(float(limit) - used + float(unused), 0.0)
     except (OSError, ValueError):
         return None
+
+
+def idle_cores() -> int:
+    """Cores on which no other process runs at this moment; all of them on systems that do not tell."""
+    cores = os.cpu_count() or 1
+    try:
+        running = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0])
+        states = [
+            task.read_text().rpartition(")")[2] for task in Path("/proc/self/task").glob("*/stat")
+        ]
+    except (OSError, ValueError, IndexError):
+        return cores
+    own = sum(state.split()[0] == "R" for state in states)
+    return cores - max(running - own, 0)

@@ -8,7 +8,7 @@ and z_l = Z_l'y. For every direction S_a of a factor i, with weights w_l = 1 / t
 where N_lm = Z_l'Z_m pairs the levels l of factor i with the levels m of b's; and y'y has the expectation
 sigma² n + sum_b psi_b tr(S_b Z'Z) (quadratic unbiased estimation in the manner of Henderson's method III, with a
 single sweep; the fixed effects' share is neglected). The linear equations are solved with the variances kept from
-becoming negative, and every Psi is moved to the nearest matrix that leaves no direction without a small share of sigma².
+becoming negative, and every Psi is moved to the nearest matrix with a small share of sigma² in every direction.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import numpy as np
 from sparselmm._types import Array
 from sparselmm.covariance.model import CovarianceModel
 from sparselmm.gram import Gram
+from sparselmm.linalg import weighted_sum
+from sparselmm.tall import tall_product
 
 SMALLEST_SHARE = (
     0.1  # of the variance at which a component begins to show: 1 / (mean information per level)
@@ -56,11 +58,13 @@ def _moments(gram: Gram, model: CovarianceModel) -> Array:
     directions = model.directions
     m = len(directions)
     equations, sums = np.zeros((m + 1, m + 1)), np.zeros(m + 1)
-    for a, (i, S) in enumerate(directions):
-        z, w = gram.ZtXy[i][:, :, -1], weights[i]
-        sums[a] = np.vdot(z.T @ (w[:, None] * z), S)
-        equations[a, m] = np.vdot(np.einsum("l,lab->ab", w, gram.ZtZ[i]), S)
-        equations[m, a] = np.vdot(gram.ZtZ[i].sum(axis=0), S)
+    for i, w in enumerate(weights):
+        z = np.ascontiguousarray(gram.ZtXy[i][:, :, -1])
+        squares = tall_product(z, w[:, None] * z)
+        noise, size = weighted_sum(gram.ZtZ[i], w), weighted_sum(gram.ZtZ[i])
+        for a, (_, S) in ((a, d) for a, d in enumerate(directions) if d[0] == i):
+            sums[a] = np.vdot(squares, S)
+            equations[a, m], equations[m, a] = np.vdot(noise, S), np.vdot(size, S)
     for i in range(len(gram.shapes)):
         for j in range(len(gram.shapes)):
             pairs = _pairs(gram, i, j, weights[i])
@@ -107,7 +111,8 @@ def _pairs(gram: Gram, i: int, j: int, weight: Array) -> Array:
         block = gram.cross[j, i]
         values, weights = block.values.transpose(0, 2, 1), weight[block.indices]
     flat = values.reshape(len(values), -1)
-    return ((flat * weights[:, None]).T @ flat).reshape(*values.shape[1:], *values.shape[1:])
+    products = tall_product(flat * weights[:, None], flat)
+    return products.reshape(*values.shape[1:], *values.shape[1:])
 
 
 def _reciprocal(values: Array) -> Array:

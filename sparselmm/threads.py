@@ -9,23 +9,21 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any
 
 import numba
 from threadpoolctl import ThreadpoolController
 
-from sparselmm._types import Array
+from sparselmm.machine import idle_cores
 
 WORTH_THREADS = 2e7  # operations per evaluation below which waking threads costs more than it saves
-WORTH_BLAS_THREADS = (
-    5e9  # operations of one call from which BLAS threads pay: they spin while others work
-)
+WORTH_BLAS_THREADS = 4e8  # operations of one call from which BLAS threads pay on idle cores
 SMALLEST_RANGE = 2_000  # levels (or rows) that a thread should have at the least
 PIECES = 4  # ranges per thread, so that uneven ones even out
 
@@ -67,11 +65,16 @@ def _numba_threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def wide_blas(flops: float) -> Iterator[None]:
-    """Let BLAS use as many threads as kernels may, if the work is worth it."""
-    if flops < WORTH_BLAS_THREADS or _current.get() == 1:
+    """Let BLAS use as many threads as kernels may, if the work is worth it and cores are idle.
+
+    Its threads wait for each other by spinning: where another process holds a core, all of them together can be ten
+    times slower than one.
+    """
+    threads = _current.get()
+    if flops < WORTH_BLAS_THREADS or threads == 1 or idle_cores() < threads:
         yield
         return
-    with _controller().limit(limits=_current.get(), user_api="blas"):
+    with _controller().limit(limits=threads, user_api="blas"):
         yield
 
 
@@ -89,33 +92,35 @@ def sum_over_range(task: Callable[[int, int], Any], n: int, smallest: int = SMAL
     return sum(others, first)
 
 
-def tall_product(a: Array, b: Array) -> Array:
-    """a'b for many rows of a few columns."""
-    return sum_over_range(lambda begin, end: a[begin:end].T @ b[begin:end], len(a))
-
-
 def _pieces(task: Callable[[int, int], Any], n: int, smallest: int) -> list[Any]:
-    """Results of all ranges, in their order.
+    """Results of the ranges that make up 0 to n, in their order."""
+    pieces = min(_current.get() * PIECES, n // smallest)
+    if _current.get() == 1 or pieces < 2:
+        return [task(0, n)]
+    edges = [n * i // pieces for i in range(pieces + 1)]
+    return side_by_side([partial(task, *edge) for edge in pairwise(edges)])
+
+
+def side_by_side(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Results of independent tasks that release the GIL, in their order.
 
     The calling thread works too: on a busy machine, where the others wake late, it loses nothing by having asked.
     """
-    threads = _current.get()
-    pieces = min(threads * PIECES, n // smallest)
-    if threads == 1 or pieces < 2:
-        return [task(0, n)]
-    edges = [n * i // pieces for i in range(pieces + 1)]
-    left = deque(enumerate(pairwise(edges)))
-    results: list[Any] = [None] * pieces
+    threads = min(_current.get(), len(tasks))
+    if threads < 2:
+        return [task() for task in tasks]
+    left = deque(enumerate(tasks))
+    results: list[Any] = [None] * len(tasks)
 
     def work() -> None:
         while True:
             try:
-                i, (begin, end) = left.popleft()
+                i, task = left.popleft()
             except IndexError:
                 return
-            results[i] = task(begin, end)
+            results[i] = task()
 
-    others = [_pool(threads).submit(work) for _ in range(threads - 1)]
+    others = [_pool(_current.get()).submit(work) for _ in range(threads - 1)]
     work()
     for other in others:
         if not other.cancel():

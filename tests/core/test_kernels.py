@@ -22,7 +22,8 @@ from sparselmm.problem import Problem
 from sparselmm.systems.blocks import component_labels, make_layout
 from sparselmm.systems.choose import choose
 from sparselmm.systems.leading import make_leading
-from sparselmm.threads import limited_threads, over_range
+from sparselmm.tall import level_products, tall_product, wide_product
+from sparselmm.threads import limited_threads, over_range, sum_over_range
 from tests.core.designs import cases, factor, one_term_each
 
 SIZES = pytest.mark.parametrize("s", [1, 2, 3, 4, 5, 6])
@@ -292,6 +293,31 @@ def test_threads_change_nothing(rng):
         found.append((L, logdets))
     assert_array_equal(found[0][0], found[1][0])
     assert_array_equal(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("rows", [0, 1, 8_192, 8_193, 40_000])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_products_of_tall_matrices(rng, rows, threads):
+    a, b, c = (rng.normal(size=(rows, width)) for width in (3, 5, 40))
+    blocks = rng.normal(size=(rows, 2, 3))
+    with limited_threads(threads):
+        assert_allclose(tall_product(a, b), a.T @ b, atol=1e-10)
+        assert_allclose(tall_product(a, a), a.T @ a, atol=1e-10)
+        assert_allclose(tall_product(b[:, :1], c[:, ::2]), b[:, :1].T @ c[:, ::2], atol=1e-10)
+        assert_allclose(tall_product(c, c), c.T @ c, atol=1e-10)
+        assert_allclose(wide_product(c, c[:1].T) if rows else c @ c.T, c @ c[:1].T, atol=1e-12)
+        expected = np.einsum("lam,lbk->ambk", blocks, blocks[:, :1])
+        assert_allclose(level_products(blocks, blocks[:, :1]), expected, atol=1e-10)
+        expected = np.einsum("lam,lbk->ambk", blocks, blocks)
+        assert_allclose(level_products(blocks, blocks), expected, atol=1e-10)
+
+
+def test_a_range_that_fails_says_so():
+    def task(begin, end):
+        raise FloatingPointError(f"{begin} to {end}")
+
+    with limited_threads(2), pytest.raises(FloatingPointError, match="to"):
+        sum_over_range(task, 100_000)
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="thousands of levels in plain Python")
