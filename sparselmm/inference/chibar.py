@@ -22,7 +22,14 @@ from scipy.special import chdtrc
 from sparselmm._types import Array
 from sparselmm.criterion import Solution, fixed_covariance
 from sparselmm.gram import Gram
-from sparselmm.marginal import Direction, level_pairs, make_probes, marginal, sandwiches
+from sparselmm.marginal import (
+    Direction,
+    Marginal,
+    level_pairs,
+    make_probes,
+    marginal,
+    sandwiches,
+)
 
 DIRECTIONS = 1_000
 ITERATIONS = 40  # the shares are then good to 1e-4
@@ -162,24 +169,33 @@ def conditional_information(
     -------
     ndarray, shape (k, k)
     """
+    I = expected_information(gram, marginal(gram, null), [*tested, *others], reml=null.reml)
+    if I is None:
+        return None
+    k = len(tested)
+    inverse = np.linalg.pinv(I[k:, k:], rcond=1e-10, hermitian=True)
+    return 0.5 * (I[:k, :k] - I[:k, k:] @ inverse @ I[k:, :k])
+
+
+def expected_information(
+    gram: Gram, m: Marginal, directions: Sequence[Direction], *, reml: bool
+) -> Array | None:
+    """Twice the expected information about covariances and log sigma², shape (m + 1, m + 1); None where too dear."""
     probes = make_probes(gram)
     if probes.columns(gram.shapes) * gram.q > EXACT:
         return None
-    m = marginal(gram, null)
     pairs = level_pairs(m, probes)
-    directions = [*tested, *others]
-    size, k = len(directions), len(tested)
+    size = len(directions)
     I = np.empty((size + 1, size + 1))
     I[:size, :size] = [[pairs.trace(a, b) for b in directions] for a in directions]
     once = np.array([pairs.trace_once(a) for a in directions])
-    if null.reml and gram.p:
-        M_inverse = fixed_covariance(null) / null.s2
+    if reml and gram.p:
+        M_inverse = fixed_covariance(m.at) / m.at.s2
         XDX, XDDX = sandwiches(m, directions)
         scaled = M_inverse @ XDX
         I[:size, :size] += np.einsum("iab,kba->ik", scaled, scaled)
         I[:size, :size] -= 2.0 * np.einsum("ab,ikab->ik", M_inverse, XDDX)
         once = once - np.einsum("iaa->i", scaled)
     I[:size, size] = I[size, :size] = once
-    I[size, size] = null.nu
-    inverse = np.linalg.pinv(I[k:, k:], rcond=1e-10, hermitian=True)
-    return 0.5 * (I[:k, :k] - I[:k, k:] @ inverse @ I[k:, :k])
+    I[size, size] = gram.n - gram.p if reml else gram.n
+    return I

@@ -4,8 +4,8 @@ Under the null hypothesis a variance is zero, on the boundary of what it may be,
 follow a chi-square distribution. Three answers:
 
 mixture    the chi-bar-square distribution of large samples (`sparselmm.inference.chibar`)
-exact      the finite-sample distribution, simulated from its spectral form; for one variance
-           (`sparselmm.inference.rlrt`)
+exact      the finite-sample distribution, simulated from its spectral form; for one variance, and approximate
+           where there are others (`sparselmm.inference.rlrt`)
 bootstrap  refits of responses simulated from the smaller model
 """
 
@@ -29,6 +29,7 @@ from sparselmm.inference.chibar import (
 from sparselmm.inference.nullsim import bootstrap_ratios
 from sparselmm.inference.reduce import Reduced, linear_deviance, reduce_fit
 from sparselmm.inference.rlrt import Spectra, simulate_null, single_spectra, whitened_spectra
+from sparselmm.marginal import Direction
 from sparselmm.optimise import Optimum
 from sparselmm.responses import make_generator
 from sparselmm.threads import limited_threads
@@ -100,8 +101,9 @@ def ranova(
         REML or ML; the smaller models use the same criterion.
     test : str
         ``"mixture"``: chi-bar-square, valid in large samples. ``"exact"``: simulated finite-sample
-        distribution for single variances: exact when the model has no other random effect, else with the other
-        variances at their estimates under the null. Other rows fall back on the mixture and say so.
+        distribution for single variances: exact when the model has no other random effect, else approximate, with
+        the other variances at their estimates under the null, and called so. Other rows fall back on the mixture
+        and say so.
         ``"bootstrap"``: parametric bootstrap of the likelihood ratio.
     nsim : int, optional
         Simulated ratios: 10,000 for ``"exact"``, 1,000 for ``"bootstrap"``.
@@ -123,7 +125,8 @@ def ranova(
     chi-square(q + 1) for a slope with q covariances (Stram & Lee 1994, Biometrics 50, 1171-1177); for a whole
     term of several effects the cone of covariance matrices decides (Shapiro 1985, Biometrika 72, 133-144). Every
     test gives p = 1 where the likelihood ratio is zero. The exact test is that of Crainiceanu & Ruppert (2004),
-    JRSS B 66, 165-185.
+    JRSS B 66, 165-185; with other random effects it follows Greven, Crainiceanu, Kuechenhoff & Peters (2008), JCGS
+    17, 870-891, with degrees of freedom as `sparselmm.inference.rlrt` derives them.
 
     Examples
     --------
@@ -240,18 +243,23 @@ def null_mixture(fit: Fit, drop: Drop, reduced: Reduced, optimum: Optimum | None
     if df == 1 or len(drop.columns) < len(term.columns):
         return half_and_half(df)
     null = _null_solution(fit, reduced, optimum)
-    tested, others = [], []
-    for i, (factor, S) in enumerate(fit.model.directions):
-        if part.theta.start <= i < part.theta.stop:
-            tested.append((factor, S))
-        else:
-            T = null.T[factor]
-            others.append((factor, T @ S @ T.T))
-    information = conditional_information(fit.gram, null, tested, others)
+    own = range(part.theta.start, part.theta.stop)
+    tested = [fit.model.directions[i] for i in own]
+    information = conditional_information(fit.gram, null, tested, _others(fit, drop, null))
     if information is None:
         return half_and_half(df)
-    own = [S[part.columns, part.columns] for _, S in tested]
-    return cone_mixture(information, own)
+    return cone_mixture(information, [S[part.columns, part.columns] for _, S in tested])
+
+
+def _others(fit: Fit, drop: Drop, null: Solution) -> list[Direction]:
+    """Directions of the covariances that are not tested, relative to their estimates under the null."""
+    part = fit.model.parts[drop.term]
+    out = []
+    for i, (factor, S) in enumerate(fit.model.directions):
+        if not part.theta.start <= i < part.theta.stop:
+            T = null.T[factor]
+            out.append((factor, T @ S @ T.T))
+    return out
 
 
 def _null_solution(fit: Fit, reduced: Reduced, optimum: Optimum | None) -> Solution:
@@ -270,5 +278,6 @@ def _spectra(
     column = np.zeros((fit.gram.shapes[part.factor][1], len(drop.columns)))
     for i, c in enumerate(drop.columns):
         column[part.columns.start + c, i] = 1.0
-    kind = "exact" if optimum is None else "approximate: other variances as estimated"
-    return whitened_spectra(fit.gram, null, part.factor, column), kind
+    kind = "exact" if optimum is None else "approximate (Greven et al. 2008)"
+    others = _others(fit, drop, null)
+    return whitened_spectra(fit.gram, null, part.factor, column, others), kind

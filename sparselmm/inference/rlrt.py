@@ -7,14 +7,23 @@ Z'P0 Z, xi_s of Z'Z (Crainiceanu & Ruppert 2004, JRSS B 66, 165-185, theorem 1),
     LRT  = sup over lambda of  n      log(1 + N / D) - sum log(1 + lambda xi_s)
     N = sum lambda mu_s / (1 + lambda mu_s) w_s²,    D = sum w_s² / (1 + lambda mu_s) + chi-square(n - p - K)
 
-exactly, for any n and standard normal w_s. All of it comes from cross-products. With other variance components the
-model is first whitened by them at their estimates under the null: Z'Z becomes Z'H^-1Z and Z'P0 Z becomes Z'PZ. The
-distribution is then an approximation, in the manner of Greven, Crainiceanu, Kuechenhoff & Peters (2008), JCGS 17,
-870-891, who take the other random effects, instead of their variances, for known.
+exactly, for any n and standard normal w_s. All of it comes from cross-products.
+
+With other variance components it is an approximation. As in Greven, Crainiceanu, Kuechenhoff & Peters (2008), JCGS 17,
+870-891, the others are taken for known: the model is whitened by them at their estimates under the null (there their
+predictions are subtracted), Z'Z becomes Z'H^-1Z and Z'P0 Z becomes Z'PZ. But the scale of the tested directions is then
+estimated from fewer rows than n: from those whose variance has as much of the other components in it. With v the
+variance of the tested directions under the null and I the information about log sigma² and the other components,
+
+    n - p -> nu = 2 / (g'I^-1 g),    g = d log v / d(others, log sigma²) = tr(Z'PZ Z'P dV P Z) / tr(Z'PZ Z'PZ)
+
+(Satterthwaite's degrees of freedom of v; n likewise, with the information of ML). In balanced designs nu is the number
+of contrasts in the strata of the test, and the distribution exact while no estimate is on its boundary.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +31,9 @@ import numpy as np
 from sparselmm._types import Array
 from sparselmm.criterion import Solution, by_levels
 from sparselmm.gram import Gram
-from sparselmm.linalg import cholesky_lower, solve_lower
-from sparselmm.marginal import Marginal, marginal
+from sparselmm.inference.chibar import expected_information
+from sparselmm.linalg import cholesky_lower, solve_lower, solve_lower_transposed
+from sparselmm.marginal import Direction, Marginal, marginal
 
 GRID = 120  # values of lambda
 RANGE = (1e-5, 1e6)  # of lambda times the mean eigenvalue
@@ -41,15 +51,17 @@ class Spectra:
         Positive eigenvalues of Z'P0 Z.
     xi, xi_counts : ndarray
         Eigenvalues of Z'Z.
-    n, p : int
+    n, nu : float
+        Dimensions of the ML and of the REML criterion: rows, and rows minus fixed effects, or what takes
+        their place.
     """
 
     mu: Array
     mu_counts: Array
     xi: Array
     xi_counts: Array
-    n: int
-    p: int
+    n: float
+    nu: float
 
 
 def simulate_null(spectra: Spectra, *, reml: bool, nsim: int, rng: np.random.Generator) -> Array:
@@ -72,12 +84,12 @@ def simulate_null(spectra: Spectra, *, reml: bool, nsim: int, rng: np.random.Gen
     lam = np.geomspace(*RANGE, GRID) / mean
     shrink = 1.0 / (1.0 + np.multiply.outer(spectra.mu, lam))
     if reml:
-        dimension = spectra.n - spectra.p
+        dimension = spectra.nu
         penalty = spectra.mu_counts @ -np.log(shrink)
     else:
         dimension = spectra.n
         penalty = spectra.xi_counts @ np.log1p(np.multiply.outer(spectra.xi, lam))
-    rest = spectra.n - spectra.p - int(spectra.mu_counts.sum())
+    rest = spectra.nu - float(spectra.mu_counts.sum())
     out = []
     width = max(1, CHUNK // max(len(spectra.mu), GRID))
     for start in range(0, nsim, width):
@@ -133,10 +145,12 @@ def single_spectra(gram: Gram) -> Spectra:
     mu = np.concatenate([own, level])
     mu_counts = np.concatenate([np.ones(len(own), int), free])
     keep = (mu > 1e-9 * d.max()) & (mu_counts > 0)
-    return Spectra(mu[keep], mu_counts[keep], level, counts, gram.n, p)
+    return Spectra(mu[keep], mu_counts[keep], level, counts, gram.n, gram.n - p)
 
 
-def whitened_spectra(gram: Gram, null: Solution, factor: int, column: Array) -> Spectra | None:
+def whitened_spectra(
+    gram: Gram, null: Solution, factor: int, column: Array, others: Sequence[Direction] = ()
+) -> Spectra | None:
     """Spectra of one component where there are others; None when its levels are too many.
 
     Parameters
@@ -148,6 +162,8 @@ def whitened_spectra(gram: Gram, null: Solution, factor: int, column: Array) -> 
     factor : int
     column : ndarray, shape (s, c)
         The tested effects among the factor's internal ones: one column, or several with one variance.
+    others : sequence of (int, ndarray)
+        Directions of the other components: factor and symmetric matrix.
     """
     levels, s = gram.shapes[factor]
     width = levels * column.shape[1]
@@ -157,16 +173,33 @@ def whitened_spectra(gram: Gram, null: Solution, factor: int, column: Array) -> 
     Z = np.zeros((gram.q, width))
     views = by_levels(gram.shapes, Z)[factor].reshape(levels, s, levels, column.shape[1])
     views[np.arange(levels), :, np.arange(levels), :] = column
-    N = Z.T @ m.precision(Z)
-    inner = _projected(m, null, Z)
+    spread = m.precision(Z)
+    N = Z.T @ spread
     xi = np.linalg.eigvalsh(N)
-    mu = np.linalg.eigvalsh(N - inner)
-    mu = mu[mu > 1e-9 * xi[-1]]
-    ones = np.ones
-    return Spectra(mu, ones(len(mu), int), np.maximum(xi, 0.0), ones(len(xi), int), gram.n, gram.p)
-
-
-def _projected(m: Marginal, null: Solution, Z: Array) -> Array:
-    """Z'H^-1X (X'H^-1X)^-1 X'H^-1Z."""
     half = solve_lower(null.L_M, np.ascontiguousarray((Z.T @ m.F).T))
-    return half.T @ half
+    spread -= m.F @ solve_lower_transposed(null.L_M, half)
+    inner = Z.T @ spread
+    mu = np.linalg.eigvalsh(inner)
+    mu = mu[mu > 1e-9 * xi[-1]]
+    n, nu = _dimensions(m, gram, inner, spread, others)
+    nu = max(nu, len(mu) + 1.0)
+    ones = np.ones
+    return Spectra(mu, ones(len(mu), int), np.maximum(xi, 0.0), ones(len(xi), int), max(n, nu), nu)
+
+
+def _dimensions(
+    m: Marginal, gram: Gram, inner: Array, spread: Array, others: Sequence[Direction]
+) -> tuple[float, float]:
+    """n and nu of the module's formula, from Z'PZ and the whole Z'P Z of the tested columns."""
+    moved = [float(np.vdot(inner, m.products(d, spread, spread))) for d in others]
+    g = np.append(moved, 0.0) / float(np.vdot(inner, inner))
+    g[-1] = 1.0
+    out = []
+    for reml in (False, True):
+        information = expected_information(gram, m, others, reml=reml) if others else None
+        if information is None:
+            out.append(float(gram.n - gram.p * reml))
+            continue
+        inverse = np.linalg.pinv(information, rcond=1e-10, hermitian=True)
+        out.append(1.0 / float(g @ inverse @ g))
+    return out[0], out[1]
