@@ -50,7 +50,7 @@ class MarginalMeans:
     by : tuple of str
         Factors within whose levels contrasts are taken.
     at : dict
-        Where the numeric variables were held.
+        Where other variables were held.
     over : tuple of str
         Variables over whose values the means are averages.
     fit : Fit
@@ -129,8 +129,7 @@ class MarginalMeans:
         """What the means are of, in words."""
         lines = [f"Averaged over the levels of: {', '.join(self.over)}"] if self.over else []
         if self.at:
-            held = ", ".join(f"{name} = {value:.4g}" for name, value in self.at.items())
-            lines.append(f"At {held}")
+            lines.append(f"At {', '.join(f'{name} = {_short(v)}' for name, v in self.at.items())}")
         lines += [
             f"Note: {', '.join(own)} interacts with {', '.join(others)}, over which it is averaged"
             for own, others in _mixed(self.fit, self.factors, self.over)
@@ -174,7 +173,7 @@ def emmeans(
     Raises
     ------
     InferenceError
-        For a name that is no variable of the fixed part, a numeric variable without values, and
+        For a name that is no variable of the fixed part or stands twice, a numeric variable without values, and
         one whose mean cannot be read off X because it is transformed.
 
     Examples
@@ -188,8 +187,7 @@ def emmeans(
     1      B     31.64       1.74  42.0     28.14      35.15
     2      C     31.60       1.74  42.0     28.09      35.11
     """
-    own = [factors] if isinstance(factors, str) else list(factors)
-    within = [by] if isinstance(by, str) else list(by or [])
+    own, within = _asked(factors, by)
     half_level = check_level(level)
     wanted = [*within, *own]
     values = _values(fit, wanted, dict(at or {}))
@@ -203,9 +201,7 @@ def emmeans(
     L = full[:, fit.kept]
     moments = _moments(fit, L, ddf, half_level)
     moments.loc[~_estimable(fit, full)] = np.nan
-    numeric = (int, float, np.number)
-    others = {name: v[0] for name, v in values.items() if name not in wanted and len(v) == 1}
-    held = {name: value for name, value in others.items() if isinstance(value, numeric)}
+    held = {name: v[0] for name, v in values.items() if name not in wanted and len(v) == 1}
     over = tuple(name for name, v in values.items() if name not in wanted and len(v) > 1)
     table = pd.concat([cells[[*own, *within]], moments], axis=1)
     return MarginalMeans(table, L, tuple(within), held, over, fit, ddf, level)
@@ -222,6 +218,25 @@ def _mixed(
         if own and others and (own, others) not in found:
             found.append((own, others))
     return found
+
+
+def _asked(
+    factors: str | Sequence[str], by: str | Sequence[str] | None
+) -> tuple[list[str], list[str]]:
+    """Factors and `by` as lists without repetitions."""
+    own, within = (
+        list(dict.fromkeys([names] if isinstance(names, str) else names or []))
+        for names in (factors, by)
+    )
+    twice = [name for name in own if name in within]
+    if twice or not own:
+        found = f"'{twice[0]}' in factors and in by" if twice else "no factor"
+        raise InferenceError(f"Found {found}; expected factors, each in one place.")
+    return own, within
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, (int, float, np.number)) else str(value)
 
 
 def _moments(fit: Fit, L: Array, ddf: Ddf, level: float) -> pd.DataFrame:

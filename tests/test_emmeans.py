@@ -227,3 +227,15 @@ def test_rounding_is_printed_as_zero(cake):
     rows = [line.split() for line in str(fit.emmeans("recipe").contrasts()).splitlines()[2:5]]
     assert [row[3] for row in rows] == ["0", "0", "0"]
     assert [row[5] for row in rows] == ["0", "0", "0"]
+
+
+def test_factors_stand_in_one_place(fit):
+    with pytest.raises(slm.InferenceError, match="Found 'recipe' in factors and in by; expected"):
+        fit.emmeans(["recipe"], by="recipe")
+    with pytest.raises(slm.InferenceError, match="Found no factor; expected factors"):
+        fit.emmeans([])
+    once, twice = fit.emmeans("recipe"), fit.emmeans(["recipe", "recipe"])
+    pd.testing.assert_frame_equal(once.table, twice.table)
+    assert str(fit.emmeans("recipe", at={"temperature": "175"})).splitlines()[-2] == (
+        "At temperature = 175"
+    )

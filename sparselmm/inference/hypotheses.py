@@ -159,6 +159,8 @@ def describe_row(row: Array, value: float, names: Sequence[str]) -> str:
 def _unknown(name: str, names: Sequence[str]) -> str:
     shown = ", ".join(f"'{known}'" for known in names[:8])
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    if not names:
+        return f"Found no coefficient '{name}'; the model has no fixed effects."
     return f"Found no coefficient '{name}'; the fixed effects are {shown}{more}."
 
 

@@ -206,6 +206,10 @@ def _test(
             f"without {drop.label} the deviance is lower by {-ratio:.2g}: the fit is not at its optimum"
         )
     ratio = ratio if ratio > SLACK else 0.0
+    if test == "exact" and df > 1:
+        notes.append(
+            "no exact test leaves out more than one parameter: these rows have the mixture"
+        )
     p, reference = _p_value(fit, drop, reduced, optimum, ratio, test, nsim, rng)
     return _row(
         fit, drop.label, reduced.n_theta, deviance, lrt=ratio, df=df, p=p, reference=reference

@@ -263,6 +263,8 @@ def test_messages(sleepstudy):
     fit = slm.lmm("Reaction ~ Days + (Days | Subject)", sleepstudy).fit
     with pytest.raises(InferenceError, match="Found parm='slope'; expected some of 'sd_"):
         profile(fit, "slope")
+    with pytest.raises(InferenceError, match="Found reach=0.5; expected at least 1.96"):
+        profile(fit, "Days", reach=0.5)
     with pytest.raises(InferenceError, match="Found level=95"):
         profile(fit, level=95)
     unbalanced = slm.lmm("Reaction ~ Days + (Days | Subject)", sleepstudy.iloc[3:]).fit

@@ -259,6 +259,18 @@ def test_weights_reach_every_test(sleepstudy):
     assert (ratios > np.quantile(null, 0.9)).mean() == pytest.approx(0.1, abs=0.025)
 
 
+def test_rows_without_an_exact_test_say_so(sleepstudy):
+    slopes = slm.lmm("Reaction ~ Days + (Days | Subject)", sleepstudy)
+    found = slopes.ranova(test="exact", rng=1)
+    assert found.notes == (
+        "no exact test leaves out more than one parameter: these rows have the mixture",
+    )
+    assert found.table["p"].iloc[1:].tolist() == slopes.ranova().table["p"].iloc[1:].tolist()
+    assert "approximate (Greven et al. 2008)" in str(
+        slm.lmm("Reaction ~ Days + (Days || Subject)", sleepstudy).ranova(test="exact", rng=1)
+    )
+
+
 def test_messages(sleepstudy):
     fit = slm.lmm("Reaction ~ Days + (1 | Subject)", sleepstudy)
     with pytest.raises(InferenceError, match="Found test='chi'; expected one of 'mixture'"):

@@ -59,7 +59,7 @@ def profile(
         Level whose interval ends are solved exactly.
     functions : mapping of str to callable, optional
         Further quantities: each function takes a dict of all standard deviations, correlations and sigma by name
-        and returns a number.
+        and returns a number; it must be smooth, and rise or fall at the estimates.
     reach : float, optional
         |zeta| up to which the curves are followed; by default the cutoff of the level, at least that of 0.99.
     executor : concurrent.futures.Executor, optional
@@ -75,14 +75,21 @@ def profile(
     Raises
     ------
     InferenceError
-        For an unknown parameter, and for a fit that did not converge.
+        For an unknown parameter or one that is not identified, a function that cannot be followed, a reach below
+        the cutoff, and for a fit that did not converge.
+
+    Warns
+    -----
+    ConvergenceWarning
+        When the optimum was corrected on the way, and for ends that were not found, which are NaN.
 
     Notes
     -----
     zeta is the signed root of the rise of the deviance, approximately standard normal at the true value; an
     interval holds the values with \|zeta\| below the normal quantile. A standard deviation whose profile does not
     reach the cutoff above zero has the lower end 0, a correlation the end -1 or 1. When a lower deviance is met
-    on the way, the optimum is corrected, the profile starts anew, and a `ConvergenceWarning` says so.
+    on the way, the optimum is corrected and the profile starts anew. A function of the parameters that cannot be
+    followed to the cutoff ends where the model without some random effects has it, if the cutoff allows that model.
 
     References
     ----------
@@ -110,6 +117,11 @@ def profile(
         _check_fit(fit)
     cutoff = float(ndtri(0.5 * (1.0 + level)))
     farthest = max(cutoff, float(ndtri(0.5 * (1.0 + CURVES)))) if reach is None else reach
+    if not farthest >= cutoff:
+        raise InferenceError(
+            f"Found reach={reach}; expected at least {cutoff:.4g}, |zeta| at the ends of {100 * level:g} % intervals. "
+            "Raise it, or lower the level."
+        )
     for _ in range(3):
         targets = find_targets(
             fit, parm if parm is None or isinstance(parm, str) else list(parm), functions
