@@ -21,6 +21,7 @@ from sparselmm.gram import Gram
 from sparselmm.linalg import weighted_sum
 from sparselmm.tall import tall_product
 
+BLURRED = 1e-6  # relative singular value of the equations below which a direction is not told apart
 SMALLEST_SHARE = (
     0.1  # of the variance at which a component begins to show: 1 / (mean information per level)
 )
@@ -48,8 +49,9 @@ def _factor(Psi: Array, information: Array) -> Array:
     """Lower triangular T with T T' = Psi, where the data tell more of Psi than the smallest share."""
     scale = np.sqrt(information)
     values, vectors = np.linalg.eigh(Psi * scale * scale[:, None])
-    nearest = (vectors * np.maximum(values, SMALLEST_SHARE)) @ vectors.T
-    return np.linalg.cholesky(nearest) / scale[:, None]
+    root = np.sqrt(np.maximum(values, SMALLEST_SHARE))
+    R = np.linalg.qr((vectors * root).T, mode="r")
+    return R.T * np.sign(R.diagonal()) / scale[:, None]
 
 
 def _moments(gram: Gram, model: CovarianceModel) -> Array:
@@ -80,13 +82,14 @@ def _non_negative(
     equations: Array, sums: Array, directions: tuple[tuple[int, Array], ...]
 ) -> Array:
     """Least squares with negative variances, and the covariances with them, set to zero round after round."""
-    scale = np.sqrt(np.maximum(np.abs(equations.diagonal()), np.finfo(float).tiny))
+    size = np.abs(equations.diagonal())
+    scale = np.sqrt(np.maximum(size, BLURRED * size.max()))
     variance = np.array([*(S.trace() > 0.0 for _, S in directions), True])
     free = np.ones(len(sums), dtype=bool)
     while True:
         x = np.zeros(len(sums))
         scaled = equations[free][:, free] / scale[free] / scale[free, None]
-        x[free] = np.linalg.lstsq(scaled, sums[free] / scale[free], rcond=None)[0] / scale[free]
+        x[free] = np.linalg.lstsq(scaled, sums[free] / scale[free], rcond=BLURRED)[0] / scale[free]
         negative = free & variance & (x < 0.0)
         if not negative.any():
             return x

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -36,8 +37,8 @@ def tall_product(a: Array, b: Array) -> Array:
 
 def level_products(left: Array, right: Array) -> Array:
     """Sum over levels of all products of two entries: (levels, s, m) and (levels, t, k) to (s, m, t, k)."""
-    a = left.reshape(len(left), -1)
-    b = a if left is right else right.reshape(len(right), -1)
+    a = left.reshape(len(left), math.prod(left.shape[1:]))
+    b = a if left is right else right.reshape(len(right), math.prod(right.shape[1:]))
     return tall_product(a, b).reshape(*left.shape[1:], *right.shape[1:])
 
 

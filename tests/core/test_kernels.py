@@ -296,7 +296,7 @@ def test_threads_change_nothing(rng):
 
 
 @pytest.mark.parametrize("rows", [0, 1, 8_192, 8_193, 40_000])
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("threads", [1, 2])
 def test_products_of_tall_matrices(rng, rows, threads):
     a, b, c = (rng.normal(size=(rows, width)) for width in (3, 5, 40))
     blocks = rng.normal(size=(rows, 2, 3))
@@ -305,7 +305,7 @@ def test_products_of_tall_matrices(rng, rows, threads):
         assert_allclose(tall_product(a, a), a.T @ a, atol=1e-10)
         assert_allclose(tall_product(b[:, :1], c[:, ::2]), b[:, :1].T @ c[:, ::2], atol=1e-10)
         assert_allclose(tall_product(c, c), c.T @ c, atol=1e-10)
-        assert_allclose(wide_product(c, c[:1].T) if rows else c @ c.T, c @ c[:1].T, atol=1e-12)
+        assert_allclose(wide_product(c, np.eye(40)[:, :7]), c[:, :7], atol=1e-12)
         expected = np.einsum("lam,lbk->ambk", blocks, blocks[:, :1])
         assert_allclose(level_products(blocks, blocks[:, :1]), expected, atol=1e-10)
         expected = np.einsum("lam,lbk->ambk", blocks, blocks)
