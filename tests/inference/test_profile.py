@@ -120,6 +120,7 @@ def test_singular_fits_against_brute_force(seed, spread):
     result = slm.lmm("y ~ x + (x | g)", growth(seed, spread), reml=False)
     assert result.is_singular()
     found = result.profile()
+    assert found.conf_int().notna().all(axis=None)
     names = ("sd_Intercept|g", "sd_x|g", "cor_Intercept.x|g", "sigma")
     for name, held in zip(names, ("first", "second", "cor", "sigma"), strict=True):
         for end in found.conf_int().loc[name]:

@@ -23,6 +23,7 @@ VISIBLE = 0.5  # step along negative curvature, in units of what the data can sh
 FEASIBLE = 1e-8
 FARTHEST_TAU = 50.0  # change of log sigma² on the way to a value: beyond it there is none
 CLOSE = 1e-5  # fall of the deviance promised where no step delivers it
+KEPT = 0.3  # share by which a fall may differ from the promise; beyond it the Hessian learns, however small it is
 LARGEST_UPDATE = 5.0  # of the Hessian, relative to its diagonal
 SLANTED = (
     1e-3  # square of the cosine between step and what was missed, below which nothing is learned
@@ -217,7 +218,7 @@ def hold(
     *,
     slope: float = 0.0,
     tolerance: float = 1e-7,
-    most: int = 30,
+    most: int = 100,
 ) -> Anchor | None:
     """The best point with the quantity at phi; None where it was not found.
 
@@ -264,7 +265,8 @@ def hold(
             return None
         if on and new.value > at.value + noise:
             return Anchor(phi, at.value, step.slope, at, used) if step.gain < CLOSE else None
-        if step.gain > 30.0 * tolerance or not on:
+        surprise = abs(at.value - new.value - step.gain) > KEPT * step.gain
+        if step.gain > 30.0 * tolerance or surprise or not on:
             memory.learn(at, new, surface.unit, on)
         at = new
         on = _is_on(target, at, phi)
