@@ -189,7 +189,7 @@ def prepare(
         The fixed effects leave nothing of the response but rounding errors.
     """
     width = design.X.shape[1] + 1 + sum(factor.Q.shape[1] for factor in design.factors)
-    with limited_threads(thread_count(4.0 * design.n * width**2, threads)):
+    with limited_threads(thread_count(16.0 * design.n * width**2, threads)):
         gram = Gram.from_design(design, spec.terms)
         _check_residual(design, gram, spec.response)
         _check_random(gram, spec)

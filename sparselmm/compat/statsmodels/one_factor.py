@@ -18,6 +18,7 @@ import numpy as np
 from sparselmm._types import Array
 from sparselmm.compat.statsmodels.engine import Point
 from sparselmm.criterion import by_levels
+from sparselmm.tall import level_products, tall_product, wide_product
 
 
 def has_one_factor(point: Point) -> bool:
@@ -43,23 +44,21 @@ def second_derivatives(point: Point, directions: Sequence[Array]) -> tuple[Array
     engine, at = point.engine, point.solution
     prepared = engine.prepared
     shapes = prepared.gram.shapes
-    (U,), (V,) = by_levels(shapes, at.u), by_levels(shapes, at.V_X)
+    (U,), (V,) = by_levels(shapes, at.u), by_levels(shapes, np.ascontiguousarray(at.V_X))
     S = np.array(directions)
-    D = np.einsum("mab,lb->lam", S, U)
-    SV = np.einsum("mab,lbp->lamp", S, V)
     with engine.threads():
-        factored = prepared.system.at(at.T)
-        flat = D.reshape(at.u.size, -1)
-        inner = flat.T @ flat - factored.form(np.ascontiguousarray(flat))
+        factored = at.factored or prepared.system.at(at.T)
         (blocks,) = factored.inverse_blocks()
         N = np.eye(U.shape[1]) - blocks
-    NS = np.einsum("lab,mbc->mlac", N, S)
-    second = -np.einsum("mlac,nlca->mn", NS, NS)
+        D = wide_product(U, S.transpose(1, 2, 0).reshape(U.shape[1], -1))
+        flat = D.reshape(at.u.size, len(S))
+        inner = np.einsum("mab,nbc,ac->mn", S, S, tall_product(U, U)) - factored.form(flat)
+        second = -_traces(level_products(N, N), S)
+        if at.reml and at.V_X.shape[1]:
+            second += _fixed_part(at.L_M, V, N, S)
+        along = tall_product(at.V_X, flat)
     q = at.u @ flat
     second += at.nu * (2.0 * inner / at.r2 - np.outer(q, q) / at.r2**2)
-    along = at.V_X.T @ flat
-    if at.reml and at.V_X.shape[1]:
-        second += _fixed_part(at.L_M, V, SV, N)
     moved = at.L_M @ (at.L_M.T @ point.distance)
     cross = np.zeros((engine.k_fe, len(S)))
     slopes = -along + np.outer(moved, q) / at.r2
@@ -67,11 +66,15 @@ def second_derivatives(point: Point, directions: Sequence[Array]) -> tuple[Array
     return -0.5 * second, cross
 
 
-def _fixed_part(L_M: Array, V: Array, SV: Array, N: Array) -> Array:
+def _fixed_part(L_M: Array, V: Array, N: Array, S: Array) -> Array:
     """Second derivatives of log|M|."""
-    inverse = np.linalg.inv(L_M @ L_M.T)
-    NSV = np.einsum("lab,lbmp->lamp", N, SV)
-    products = np.einsum("lamp,lanr,pr->mn", SV, NSV, inverse, optimize=True)
-    W = np.einsum("lap,lamr->mpr", V, SV)
-    MW = inverse @ W
-    return 2.0 * products - np.einsum("mpr,nrp->mn", MW, MW)
+    p = V.shape[2]
+    H = wide_product(V.reshape(-1, p), np.linalg.inv(L_M).T).reshape(V.shape)
+    products = _traces(level_products(N, np.einsum("lap,lbp->lab", H, H)), S)
+    W = np.einsum("apbr,mab->mpr", level_products(H, H), S)
+    return 2.0 * products - np.einsum("mpr,nrp->mn", W, W)
+
+
+def _traces(products: Array, S: Array) -> Array:
+    """Sum of tr(N S_m C S_n) over levels, from the sums of N[a, b] C[c, d]."""
+    return np.einsum("abcd,mbc,nda->mn", products, S, S)
