@@ -217,6 +217,15 @@ def test_frame_and_grid(sleepstudy):
     assert str(raised.value).endswith("were followed. Profile again with level=0.9999.")
 
 
+def test_curves_between_nodes_are_monotone():
+    """Also where the slope at the estimate, on a perfect correlation, says little."""
+    rng = np.random.default_rng(1)
+    data = {"y": rng.normal(size=60), "x": np.tile(np.arange(6.0), 10), "g": np.arange(60) // 6}
+    found = slm.lmm("y ~ x + (x | g)", pd.DataFrame(data)).profile()
+    for _, own in found.grid(61).groupby("parm"):
+        assert (np.diff(own["value"]) > 0.0).all()
+
+
 def test_executors_and_pickle_give_the_same(sleepstudy):
     fit = slm.lmm("Reaction ~ Days + (Days | Subject)", sleepstudy, reml=False).fit
     alone = profile(fit)

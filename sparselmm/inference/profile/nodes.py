@@ -6,7 +6,7 @@ to a bound, where phi is infinite, zeta is a quadratic in the distance from the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,6 +46,13 @@ def inverse_cubic(a: Node, b: Node, zeta: float) -> float:
     return a.phi + t * (da + t * (3.0 * rise - 2.0 * da - db + t * (da + db - 2.0 * rise)))
 
 
+def monotone_cubic(a: Node, b: Node, zeta: float) -> float:
+    """`inverse_cubic` between two nodes, slopes held to what keeps it rising (Fritsch & Carlson 1980)."""
+    steep = abs((b.zeta - a.zeta) / (b.phi - a.phi)) / 3.0
+    a, b = (replace(node, slope=max(node.slope, steep)) for node in (a, b))
+    return inverse_cubic(a, b, zeta)
+
+
 def between_bound(
     target: Target, bound: float, zeta_bound: float, near: Node, zeta: float
 ) -> float:
@@ -71,6 +78,6 @@ def between_bound(
 def value_between(target: Target, a: Node, b: Node, zeta: float) -> float:
     """Quantity at zeta between two nodes, one of which may be a bound."""
     if np.isfinite(a.phi) and np.isfinite(b.phi):
-        return target.from_scale(inverse_cubic(a, b, zeta))
+        return target.from_scale(monotone_cubic(a, b, zeta))
     end, near = (b, a) if np.isfinite(a.phi) else (a, b)
     return between_bound(target, target.bounds[int(end.phi > 0.0)], end.zeta, near, zeta)
