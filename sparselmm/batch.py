@@ -193,6 +193,7 @@ def refit_responses(
     start: Array,
     *,
     tolerance: float | None = None,
+    closing: bool = True,
     max_evaluations: int = 200,
 ) -> Minima:
     """The optimum for each of many responses.
@@ -207,6 +208,8 @@ def refit_responses(
     start : ndarray, shape (n_theta,)
         Internal coordinates.
     tolerance : float, optional
+    closing : bool
+        As in `minimise`, for responses that the engine does not take.
     max_evaluations : int
     """
     settings: dict[str, Any] = {"max_evaluations": max_evaluations}
@@ -226,6 +229,7 @@ def refit_responses(
         over_range(run, len(responses), smallest=SHARE)
     if not passed.all():
         problem = remembering(problem, start) if (~passed).sum() > 1 else problem
+    settings["closing"] = closing
     for r in np.flatnonzero(~passed):
         _one_by_one(
             problem, responses.take(slice(r, r + 1)), start, minima.take(slice(r, r + 1)), settings
