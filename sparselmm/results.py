@@ -15,19 +15,8 @@ from sparselmm.delegation import later, quantity, question
 from sparselmm.fit import Fit
 
 if TYPE_CHECKING:
-    from sparselmm import (
-        collinearity,
-        diagnose,
-        emmeans,
-        estimates,
-        explained,
-        influence,
-        ranef,
-        refit,
-        rows,
-        simulate,
-        varcorr,
-    )
+    from sparselmm import emmeans, estimates, ranef, rows, varcorr
+    from sparselmm.diagnostics import collinearity, diagnose, explained, influence
     from sparselmm.inference import (
         anova,
         bootstrap,
@@ -41,13 +30,16 @@ if TYPE_CHECKING:
         wald,
     )
     from sparselmm.inference.bootstrap import Bootstrap
+    from sparselmm.refits import refit, simulate
     from sparselmm.report import describe, render, tables
 else:  # the same modules, each imported when its first question is asked
-    emmeans, estimates, influence, ranef, rows, varcorr = later(
-        "sparselmm", "emmeans", "estimates", "influence", "ranef", "rows", "varcorr"
+    emmeans, estimates, ranef, rows, varcorr = later(
+        "sparselmm", "emmeans", "estimates", "ranef", "rows", "varcorr"
     )
-    collinearity, diagnose, explained = later("sparselmm", "collinearity", "diagnose", "explained")
-    refit, simulate = later("sparselmm", "refit", "simulate")
+    collinearity, diagnose, explained, influence = later(
+        "sparselmm.diagnostics", "collinearity", "diagnose", "explained", "influence"
+    )
+    refit, simulate = later("sparselmm.refits", "refit", "simulate")
     [bootstrap] = later("sparselmm.inference", "bootstrap")
     anova, ddf, intervals, prediction, profile = later(
         "sparselmm.inference", "anova", "ddf", "intervals", "prediction", "profile"
@@ -152,7 +144,7 @@ class Results:
     def refit(self, y: Any = None, reml: bool | None = None, weights: Any = None) -> Results:
         """The model fitted to another response, by the other criterion, or with other weights.
 
-        All arguments are those of `sparselmm.refit.refit`.
+        All arguments are those of `sparselmm.refits.refit.refit`.
 
         Examples
         --------

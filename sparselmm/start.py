@@ -50,7 +50,7 @@ def _factor(Psi: Array, information: Array) -> Array:
     scale = np.sqrt(information)
     values, vectors = np.linalg.eigh(Psi * scale * scale[:, None])
     root = np.sqrt(np.maximum(values, SMALLEST_SHARE))
-    R = np.linalg.qr((vectors * root).T, mode="r")
+    R = np.asarray(np.linalg.qr((vectors * root).T, mode="r"))
     return R.T * np.sign(R.diagonal()) / scale[:, None]
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import sparselmm as slm
-from sparselmm.collinearity import conditioning
+from sparselmm.diagnostics.collinearity import conditioning
 from sparselmm.inference.simpler import simpler_model
 from tests.values import case_id, cases, frame
 

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 import sparselmm as slm
-from sparselmm.batch import (
+from sparselmm.optimise import minimise
+from sparselmm.refits.batch import (
     _constant,
     _side_by_side,
     make_engine,
@@ -17,10 +18,9 @@ from sparselmm.batch import (
     remembering,
     with_response,
 )
-from sparselmm.optimise import minimise
-from sparselmm.responses import cross_products, draw_rows, make_rows, normal_source
-from sparselmm.small import bytes_per_response, deviances, slopes, workspace
-from sparselmm.stacks import cholesky_stack, semidefinite_cholesky, solve_scaled
+from sparselmm.refits.responses import cross_products, draw_rows, make_rows, normal_source
+from sparselmm.refits.small import bytes_per_response, deviances, slopes, workspace
+from sparselmm.refits.stacks import cholesky_stack, semidefinite_cholesky, solve_scaled
 from tests.reference import define, dense_z
 
 DESIGNS = [
@@ -182,7 +182,7 @@ def test_memory_is_bounded(monkeypatch, rng):
     rows = make_rows(fit)
     responses = cross_products(rows, draw_rows(rows, normal_source(fit, rows), [rng] * 7))
     whole = refit_responses(fit.problem, make_engine(fit.problem), responses, fit.optimum.theta)
-    monkeypatch.setattr("sparselmm.batch.MEMORY", 1)
+    monkeypatch.setattr("sparselmm.refits.batch.MEMORY", 1)
     pieces = refit_responses(fit.problem, make_engine(fit.problem), responses, fit.optimum.theta)
     np.testing.assert_allclose(pieces.theta, whole.theta, rtol=1e-6, atol=1e-9)
     assert bytes_per_response(make_engine(fit.problem).small.border) > 1000

@@ -8,7 +8,13 @@ import pytest
 
 import sparselmm as slm
 from sparselmm.errors import InferenceError
-from sparselmm.responses import cross_products, draw_rows, make_rows, normal_source, user_shift
+from sparselmm.refits.responses import (
+    cross_products,
+    draw_rows,
+    make_rows,
+    normal_source,
+    user_shift,
+)
 from tests.reference import dense_z, repeat
 
 
@@ -59,7 +65,7 @@ def test_labels_and_seeds(weighted):
 
 def test_blocks_do_not_matter(weighted, monkeypatch):
     whole = weighted.simulate(7, rng=6)
-    monkeypatch.setattr("sparselmm.responses.BLOCK", 1)
+    monkeypatch.setattr("sparselmm.refits.responses.BLOCK", 1)
     pd.testing.assert_frame_equal(whole, weighted.simulate(7, rng=6))
 
 

@@ -6,7 +6,7 @@ dense border of n_b columns. With C = [[A11, A1b], [Ab1, Abb]] the penalised mat
     A11_l = L_l L_l',   G_l = L_l^-1 A1b_l,   F_l = L_l^-T G_l,   S = Abb - sum_l G_l'G_l,   K = S^-1
     C^-1:  [l, l] = A11_l^-1 + F_l K F_l'     [l, m] = F_l K F_m'     [l, b] = -F_l K     [b, b] = K
 
-`eliminate` gives the value and the estimates, `gather` the sums over levels that `sparselmm.small` turns into
+`eliminate` gives the value and the estimates, `gather` the sums over levels that `sparselmm.refits.small` turns into
 gradient and Hessian. Plain loops: at these sizes a call of LAPACK costs more than the work.
 """
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparselmm._types import Array
-from sparselmm.influence import Kind, residuals
+from sparselmm.diagnostics.influence import Kind, residuals
 from sparselmm.plots.style import (
     BLUE,
     GREY,

@@ -13,7 +13,7 @@ import sparselmm as slm
 from sparselmm.errors import InferenceError
 from sparselmm.inference.bootstrap import record, replicate
 from sparselmm.inference.bootstrap.api import Plan, seed_of
-from sparselmm.responses import make_rows, residual_source, stretch
+from sparselmm.refits.responses import make_rows, residual_source, stretch
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,9 @@ def test_seeds():
     rng = np.random.default_rng(1)
     assert seed_of(rng).entropy != seed_of(rng).entropy
     assert seed_of(np.random.default_rng(1)).entropy == seed_of(np.random.default_rng(1)).entropy
-    with pytest.raises(slm.InferenceError, match="Found rng='a'; expected a numpy.random.Generator"):
+    with pytest.raises(
+        slm.InferenceError, match="Found rng='a'; expected a numpy.random.Generator"
+    ):
         seed_of("a")
 
 

@@ -26,7 +26,7 @@ from sparselmm.inference.bootstrap.replicate import (
     as_series,
     make_sampler,
 )
-from sparselmm.responses import block_width, check_count, make_generator
+from sparselmm.refits.responses import block_width, check_count, make_generator
 from sparselmm.varcorr import parameter_names
 
 if TYPE_CHECKING:

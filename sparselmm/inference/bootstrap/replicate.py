@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparselmm._types import Array, Factor
-from sparselmm.batch import Engine, Minima, make_engine, refit_responses, with_response
 from sparselmm.errors import InferenceError, SparseLMMError
 from sparselmm.fit import Fit, Prepared, describe_fit
 from sparselmm.gram import Gram
 from sparselmm.optimise import Certificate, Optimum, minimise
 from sparselmm.problem import Problem
-from sparselmm.refit import estimates_of
-from sparselmm.responses import (
+from sparselmm.refits.batch import Engine, Minima, make_engine, refit_responses, with_response
+from sparselmm.refits.refit import estimates_of
+from sparselmm.refits.responses import (
     Normal,
     Pools,
     Rows,

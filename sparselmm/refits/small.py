@@ -23,7 +23,7 @@ import numpy as np
 
 from sparselmm._types import Array
 from sparselmm.kernels.border import Border, eliminate, gather
-from sparselmm.stacks import semidefinite_cholesky
+from sparselmm.refits.stacks import semidefinite_cholesky
 
 FLOOR = 3e-5  # length of a column of T, in units of what one level's data can show
 NEAR = 4.0 * FLOOR  # length up to which a column counts as lying on the floor

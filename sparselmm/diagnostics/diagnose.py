@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sparselmm.collinearity import Conditioning, conditioning, kept_names
+from sparselmm.diagnostics.collinearity import Conditioning, conditioning, kept_names
 from sparselmm.estimates import dropped
 from sparselmm.fit import Fit
 from sparselmm.inference.simpler import Simpler, simpler_model

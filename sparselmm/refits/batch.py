@@ -16,10 +16,10 @@ from sparselmm._types import Array
 from sparselmm.errors import ConvergenceError
 from sparselmm.gram import Gram
 from sparselmm.kernels.border import Border
-from sparselmm.lockstep import descend
 from sparselmm.optimise import Outcome, make_scale, minimise
 from sparselmm.problem import Problem
-from sparselmm.small import Small, bytes_per_response, workspace
+from sparselmm.refits.lockstep import descend
+from sparselmm.refits.small import Small, bytes_per_response, workspace
 from sparselmm.systems.leading import choose_leading
 from sparselmm.threads import over_range
 

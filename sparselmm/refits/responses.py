@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from sparselmm._types import Array
-from sparselmm.batch import Responses
 from sparselmm.criterion import by_levels
 from sparselmm.errors import InferenceError
 from sparselmm.fit import Fit, Prepared
 from sparselmm.kernels.crosstab import level_sums
+from sparselmm.refits.batch import Responses
 
 BLOCK = 2_000_000  # simulated values held at a time
 NULL = 1e-10  # share of the largest eigenvalue below which a covariance has no such direction

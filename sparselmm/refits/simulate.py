@@ -8,7 +8,7 @@ import numpy as np
 
 from sparselmm.errors import InferenceError
 from sparselmm.fit import Fit
-from sparselmm.responses import (
+from sparselmm.refits.responses import (
     block_width,
     check_count,
     draw_rows,

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparselmm._types import Array
-from sparselmm.small import FLOOR, NEAR, Small, Workspace, deviances, slopes
-from sparselmm.stacks import cholesky_stack, solve_lower_stack, solve_scaled
+from sparselmm.refits.small import FLOOR, NEAR, Small, Workspace, deviances, slopes
+from sparselmm.refits.stacks import cholesky_stack, solve_lower_stack, solve_scaled
 
 LARGEST_STEP = 2.0  # of T, relative to its own size plus what one level's data can show
 LEAST_SHRINK = 0.1  # of a column in one step

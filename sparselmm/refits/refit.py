@@ -13,14 +13,14 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from sparselmm._types import Array
-from sparselmm.batch import Minima, Responses, make_engine, operations, refit_responses
 from sparselmm.data import aligned
 from sparselmm.design.checks import LARGE, SMALL
 from sparselmm.errors import InferenceError
 from sparselmm.fit import Fit, Prepared, prepare
 from sparselmm.fit import fit as find_optimum
 from sparselmm.linalg import cholesky_lower, solve_lower, solve_lower_transposed
-from sparselmm.responses import Rows, block_width, cross_products, make_rows
+from sparselmm.refits.batch import Minima, Responses, make_engine, operations, refit_responses
+from sparselmm.refits.responses import Rows, block_width, cross_products, make_rows
 from sparselmm.threads import limited_threads, thread_count
 from sparselmm.varcorr import parameter_names
 
