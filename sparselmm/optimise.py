@@ -162,6 +162,7 @@ def minimise(
     *,
     tolerance: float = 1e-8,
     closing: bool = True,
+    largest_score: float = LARGEST_SCORE,
     max_evaluations: int = 200,
     report: Callable[[Entry], None] | None = None,
 ) -> Optimum:
@@ -178,6 +179,8 @@ def minimise(
         Whether to take that last step too, with the estimates but without the score there. Convergence is
         superlinear, so it leaves an error far below what the certificate shows. Not taken where it would not show
         in theta, whose standard error falls with the root of the number of levels.
+    largest_score : float
+        In standard errors, that the certificate lets pass.
     max_evaluations : int
     report : callable
         Called with every log entry.
@@ -186,7 +189,7 @@ def minimise(
         raise ValueError("Found no random effects; expected at least one term such as (1 | g).")
     scale = make_scale(problem)
     theta = moment_start(problem.gram, problem.model) if start is None else start
-    run = _Run(problem, scale, report)
+    run = _Run(problem, scale, largest_score, report)
     try:
         outcome = run.descend(theta, tolerance, max_evaluations)
     except KeyboardInterrupt:
@@ -202,9 +205,14 @@ class _Run:
     """The state of one descent: the best evaluation, its model, what was learned, the log."""
 
     def __init__(
-        self, problem: Problem, scale: Scale, report: Callable[[Entry], None] | None
+        self,
+        problem: Problem,
+        scale: Scale,
+        largest_score: float,
+        report: Callable[[Entry], None] | None,
     ) -> None:
         self.problem, self.scale, self.report = problem, scale, report
+        self.largest_score = largest_score
         m = problem.model.n_theta
         self.correction = np.zeros((m, m))
         self.log: list[Entry] = []
@@ -323,7 +331,7 @@ class _Run:
             else:
                 internal = at.theta
         zero = np.flatnonzero(model.pivots & (internal == 0.0))
-        certificate = certify(local, self.next, zero)
+        certificate = certify(local, self.next, zero, self.largest_score)
         if outcome.converged:
             outcome = Outcome.SINGULAR if len(zero) else Outcome.CONVERGED
             outcome = outcome if certificate.passed else Outcome.STALLED
@@ -331,10 +339,10 @@ class _Run:
         return Optimum(internal, solution, outcome, certificate, tuple(self.log), E)
 
 
-def certify(local: Local, step: Step | None, zero: Array) -> Certificate:
+def certify(local: Local, step: Step | None, zero: Array, largest_score: float) -> Certificate:
     """What the last evaluation, and what was learned on the way, say about the optimum."""
     gain = np.inf if step is None else step.gain
     curvature = float(local.values[0] / max(abs(local.values[-1]), TINY))
     norm = float(np.sqrt(2.0 * abs(gain)))  # a step that promises a rise certifies nothing
-    passed = curvature > -1e-6 and norm < LARGEST_SCORE
+    passed = curvature > -1e-6 and norm < largest_score
     return Certificate(gain, norm, curvature, tuple(map(int, zero)), passed)

@@ -193,8 +193,8 @@ def refit_responses(
     start: Array,
     *,
     tolerance: float | None = None,
-    closing: bool = True,
     max_evaluations: int = 200,
+    **settings: Any,
 ) -> Minima:
     """The optimum for each of many responses.
 
@@ -208,13 +208,13 @@ def refit_responses(
     start : ndarray, shape (n_theta,)
         Internal coordinates.
     tolerance : float, optional
-    closing : bool
-        As in `minimise`, for responses that the engine does not take.
     max_evaluations : int
+    **settings
+        Of `minimise`, for responses that the engine does not take.
     """
-    settings: dict[str, Any] = {"max_evaluations": max_evaluations}
+    common: dict[str, Any] = {"max_evaluations": max_evaluations}
     if tolerance is not None:
-        settings["tolerance"] = tolerance
+        common["tolerance"] = tolerance
     minima, passed = _nothing(problem, len(responses)), np.zeros(len(responses), bool)
     if engine is not None:
         width = max(1, MEMORY // bytes_per_response(engine.small.border))
@@ -223,17 +223,15 @@ def refit_responses(
             for at in range(begin, end, width):
                 rows = slice(at, min(at + width, end))
                 passed[rows] = _side_by_side(
-                    problem, engine, responses.take(rows), start, minima.take(rows), **settings
+                    problem, engine, responses.take(rows), start, minima.take(rows), **common
                 )
 
         over_range(run, len(responses), smallest=SHARE)
     if not passed.all():
         problem = remembering(problem, start) if (~passed).sum() > 1 else problem
-    settings["closing"] = closing
     for r in np.flatnonzero(~passed):
-        _one_by_one(
-            problem, responses.take(slice(r, r + 1)), start, minima.take(slice(r, r + 1)), settings
-        )
+        own = responses.take(slice(r, r + 1)), start, minima.take(slice(r, r + 1))
+        _one_by_one(problem, *own, common | settings)
     return minima
 
 

@@ -39,9 +39,8 @@ if TYPE_CHECKING:
 
     from sparselmm.design import Design
 
-# Of a large design's descent, without a closing step: the certificate's 1e-3 standard errors, a thirtieth of what
-# 1,000 replicates leave to chance.
-TOLERANCE = 4.9e-7
+# Where every replicate of a large design ends, in standard errors: a third of what 1,000 replicates leave to chance.
+LARGEST_SCORE = 1e-2
 KINDS = ("parametric", "residual", "cases")
 
 
@@ -122,13 +121,14 @@ class ResponseSampler(Sampler):
     def _block(self, first: int, count: int) -> tuple[Array, list[str]]:
         Y = draw_rows(self.rows, self.source, self.generators(first, count))
         responses = cross_products(self.rows, Y)
-        options, small = self.fit.options, self.engine is not None
-        tolerance = options.tolerance
-        if tolerance is None and not small:
-            tolerance = TOLERANCE
+        options = self.fit.options
+        settings: dict[str, Any] = {"tolerance": options.tolerance}
+        if options.tolerance is None and self.engine is None:
+            tolerance = 0.49 * LARGEST_SCORE**2
+            settings = {"tolerance": tolerance, "closing": False, "largest_score": LARGEST_SCORE}
         minima = refit_responses(
             self.problem, self.engine, responses, self.fit.optimum.theta,
-            tolerance=tolerance, closing=small, max_evaluations=options.max_evaluations,
+            max_evaluations=options.max_evaluations, **settings,
         )  # fmt: skip
         if self.statistic is None:
             values = np.column_stack(estimates_of(self.fit, minima))
