@@ -59,7 +59,7 @@ def test_replicates_of_large_designs_end_near_their_optimum(fit, replicates, mon
     inside = exact["cor_Intercept.Days|Subject"].abs() < 0.95
     missed = (large.replicates - exact)[inside] / replicates.frame["std_error"]
     assert inside.sum() > 30
-    assert not large.failures
+    assert large.failures.empty
     assert missed.abs().max().max() < 1e-2
     asked = slm.Options(tolerance=1e-10)
     asking = slm.lmm(
