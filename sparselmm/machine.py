@@ -36,15 +36,21 @@ def _cgroup_left(folder: Path = Path("/sys/fs/cgroup")) -> float | None:
         return None
 
 
-def idle_cores() -> int:
-    """Cores on which no other process runs at this moment; all of them on systems that do not tell."""
-    cores = os.cpu_count() or 1
+def cores_are_idle(wanted: int) -> bool:
+    """Whether other processes leave so many cores alone; yes on systems that do not tell.
+
+    A second look tells what stays from the kernel's own short errands.
+    """
+    free = (os.cpu_count() or 1) - wanted
+    return any(_held_cores() <= free for _ in range(2))
+
+
+def _held_cores(proc: Path = Path("/proc")) -> int:
+    """Cores on which another process runs at this moment."""
     try:
-        running = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0])
-        states = [
-            task.read_text().rpartition(")")[2] for task in Path("/proc/self/task").glob("*/stat")
-        ]
+        running = int((proc / "loadavg").read_text().split()[3].partition("/")[0])
+        tasks = [task.read_text() for task in (proc / "self" / "task").glob("*/stat")]
+        own = sum(task.rpartition(")")[2].split()[0] == "R" for task in tasks)
     except (OSError, ValueError, IndexError):
-        return cores
-    own = sum(state.split()[0] == "R" for state in states)
-    return cores - max(running - own, 0)
+        return 0
+    return running - own

@@ -20,7 +20,7 @@ from typing import Any
 import numba
 from threadpoolctl import ThreadpoolController
 
-from sparselmm.machine import idle_cores
+from sparselmm.machine import cores_are_idle
 
 WORTH_THREADS = 2e7  # operations per evaluation below which waking threads costs more than it saves
 WORTH_BLAS_THREADS = 4e8  # operations of one call from which BLAS threads pay on idle cores
@@ -71,7 +71,7 @@ def wide_blas(flops: float) -> Iterator[None]:
     times slower than one.
     """
     threads = _current.get()
-    if flops < WORTH_BLAS_THREADS or threads == 1 or idle_cores() < threads:
+    if flops < WORTH_BLAS_THREADS or threads == 1 or not cores_are_idle(threads):
         yield
         return
     with _controller().limit(limits=threads, user_api="blas"):

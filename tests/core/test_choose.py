@@ -7,10 +7,11 @@ import sys
 import numpy as np
 import pytest
 
+from sparselmm import machine
 from sparselmm._types import Design
 from sparselmm.errors import MemoryRefusedError, PathError
 from sparselmm.gram import Gram
-from sparselmm.machine import _cgroup_left, available_memory
+from sparselmm.machine import _cgroup_left, _held_cores, available_memory, cores_are_idle
 from sparselmm.systems import choose as module
 from sparselmm.systems.choose import PATHS, choose
 from sparselmm.systems.sparse import available
@@ -194,3 +195,20 @@ def test_a_file_cache_is_not_memory_in_use(tmp_path):
     assert cgroup(tmp_path, "max", "950", stat) is None
     assert _cgroup_left(tmp_path / "absent") is None
     assert 0.0 < available_memory() < 1e15
+
+
+def test_cores_that_other_processes_hold(tmp_path, monkeypatch):
+    assert _held_cores(tmp_path) == 0
+    (tmp_path / "loadavg").write_text("0.52 0.60 0.70 3/412 12345\n")
+    for task, state in enumerate("RSS"):
+        folder = tmp_path / "self" / "task" / str(task)
+        folder.mkdir(parents=True)
+        (folder / "stat").write_text(f"{task} (a (strange) R name) {state} 1 1 0\n")
+    assert _held_cores(tmp_path) == 2
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr(machine, "_held_cores", lambda: 2)
+    assert cores_are_idle(2)
+    assert not cores_are_idle(3)
+    looks = iter([2, 0])
+    monkeypatch.setattr(machine, "_held_cores", lambda: next(looks))
+    assert cores_are_idle(4)
