@@ -19,6 +19,8 @@ def tall_product(a: Array, b: Array) -> Array:
     BLAS is two to four times faster on few columns when the rows come in strips, and when it does not see that a'a
     is symmetric.
     """
+    if len(a) <= STRIP:
+        return a.T @ b
     if a.shape[1] * b.shape[1] > NARROW:
         return sum_over_range(lambda begin, end: a[begin:end].T @ b[begin:end], len(a))
     if a is b and a.shape[1] > 1:

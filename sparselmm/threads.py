@@ -82,8 +82,10 @@ def over_range(
     kernel: Callable[..., None], n: int, *args: Any, smallest: int = SMALLEST_RANGE
 ) -> None:
     """Run ``kernel(begin, end, *args)`` over 0 to n, in pieces side by side where that pays."""
-    for _ in _pieces(lambda begin, end: kernel(begin, end, *args), n, smallest):
-        pass
+    if _current.get() == 1:
+        kernel(0, n, *args)
+    else:
+        _pieces(lambda begin, end: kernel(begin, end, *args), n, smallest)
 
 
 def sum_over_range(task: Callable[[int, int], Any], n: int, smallest: int = SMALLEST_RANGE) -> Any:
@@ -94,8 +96,9 @@ def sum_over_range(task: Callable[[int, int], Any], n: int, smallest: int = SMAL
 
 def _pieces(task: Callable[[int, int], Any], n: int, smallest: int) -> list[Any]:
     """Results of the ranges that make up 0 to n, in their order."""
-    pieces = min(_current.get() * PIECES, n // smallest)
-    if _current.get() == 1 or pieces < 2:
+    threads = _current.get()
+    pieces = min(threads * PIECES, n // smallest)
+    if threads == 1 or pieces < 2:
         return [task(0, n)]
     edges = [n * i // pieces for i in range(pieces + 1)]
     return side_by_side([partial(task, *edge) for edge in pairwise(edges)])
