@@ -248,3 +248,43 @@ def test_information_is_computed_once_and_survives_pickling(sleepstudy):
     assert observed_information(fit) is first
     again = observed_information(pickle.loads(pickle.dumps(fit)))
     np.testing.assert_allclose(again.covariance, first.covariance, rtol=1e-9)
+
+
+FORMULAS = (
+    "(x | a)",
+    "(x | a) + (1 | b)",
+    "(x + z | a)",
+    "(x | a) + (x | b)",
+    "(1 | a) + (0 + x | a) + (z | b)",
+)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_passes_the_certificate_is_a_minimum(seed):
+    """The certificate's curvature is the average information's and what scores taught; here is the observed one.
+
+    Designs of all sizes of variance, singular ones most of all, where a saddle could be taken for a minimum.
+    """
+    rng = np.random.default_rng(seed)
+    n, levels = (
+        int(rng.choice([40, 120, 300])),
+        (int(rng.choice([5, 10, 20])), int(rng.choice([4, 8]))),
+    )
+    a, b = (np.r_[np.arange(m), rng.integers(0, m, n - m)] for m in levels)
+    x, z = rng.normal(size=n), 3.0 + rng.normal(size=n)
+    effects, slopes = rng.normal(size=(2, levels[0]))
+    slopes = rng.choice([-1, 1]) * effects if rng.random() < 0.5 else slopes
+    y = (
+        1.0
+        + x
+        + rng.choice([0.0, 0.3, 1.0, 5.0]) * effects[a]
+        + rng.choice([0.0, 0.1, 1.0]) * slopes[a] * x
+    )
+    y += rng.choice([0.0, 0.3, 2.0]) * rng.normal(size=levels[1])[b] + rng.normal(size=n)
+    data = pd.DataFrame({"y": y, "x": x, "z": z, "a": a, "b": b})
+    fit = slm.lmm("y ~ x + " + FORMULAS[seed % len(FORMULAS)], data, reml=bool(rng.integers(2)))
+    assert fit.converged
+    hessian = observed_information(fit.fit).hessian
+    scale = np.sqrt(np.abs(hessian.diagonal()))
+    scale[scale == 0.0] = 1.0
+    assert np.linalg.eigvalsh(hessian / scale / scale[:, None])[0] > -1e-6
