@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+THREAD_LIMITS = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"
+
 
 def available_memory() -> float:
     """Bytes that can be allocated now: the least of what system and control group leave."""
@@ -32,6 +34,24 @@ def _cgroup_left(folder: Path = Path("/sys/fs/cgroup")) -> float | None:
         lines = (folder / "memory.stat").read_text().splitlines()
         unused = dict(line.split() for line in lines).get("inactive_file", "0")
         return None if limit == "max" else max(float(limit) - used + float(unused), 0.0)
+    except (OSError, ValueError):
+        return None
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: its affinity, its control group's share, and what the environment allows."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    own = len(affinity(0)) if affinity else os.cpu_count() or 1
+    told = [os.environ.get(name, "") for name in THREAD_LIMITS]
+    limits = [own, _cgroup_cores(), *(int(text) for text in told if text.isdecimal())]
+    return max(min(limit for limit in limits if limit is not None), 1)
+
+
+def _cgroup_cores(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Whole cores that a control group's share amounts to, rounded up; None without a limit."""
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
+        return None if quota == "max" else -(-int(quota) // int(period))
     except (OSError, ValueError):
         return None
 

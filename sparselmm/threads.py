@@ -20,7 +20,7 @@ from typing import Any
 import numba
 from threadpoolctl import ThreadpoolController
 
-from sparselmm.machine import cores_are_idle
+from sparselmm.machine import cores_are_idle, usable_cores
 
 WORTH_THREADS = 2e7  # operations per evaluation below which waking threads costs more than it saves
 WORTH_BLAS_THREADS = 4e8  # operations of one call from which BLAS threads pay on idle cores
@@ -35,7 +35,7 @@ def thread_count(flops: float, threads: int | None) -> int:
     most = numba.config.NUMBA_NUM_THREADS  # pyright: ignore
     if threads is not None:
         return min(threads, most)
-    return most if flops > WORTH_THREADS else 1
+    return min(usable_cores(), most) if flops > WORTH_THREADS else 1
 
 
 @contextmanager

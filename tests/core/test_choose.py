@@ -11,7 +11,15 @@ from sparselmm import machine
 from sparselmm._types import Design
 from sparselmm.errors import MemoryRefusedError, PathError
 from sparselmm.gram import Gram
-from sparselmm.machine import _cgroup_left, _held_cores, available_memory, cores_are_idle
+from sparselmm.machine import (
+    THREAD_LIMITS,
+    _cgroup_cores,
+    _cgroup_left,
+    _held_cores,
+    available_memory,
+    cores_are_idle,
+    usable_cores,
+)
 from sparselmm.systems import choose as module
 from sparselmm.systems.choose import PATHS, choose
 from sparselmm.systems.sparse import available
@@ -212,3 +220,27 @@ def test_cores_that_other_processes_hold(tmp_path, monkeypatch):
     looks = iter([2, 0])
     monkeypatch.setattr(machine, "_held_cores", lambda: next(looks))
     assert cores_are_idle(4)
+
+
+def test_cores_that_may_be_used(tmp_path, monkeypatch):
+    assert _cgroup_cores(tmp_path) is None
+    for text, cores in (
+        ("max 100000", None),
+        ("150000 100000", 2),
+        ("200000 100000", 2),
+        ("50000 100000", 1),
+    ):
+        (tmp_path / "cpu.max").write_text(text + "\n")
+        assert _cgroup_cores(tmp_path) == cores
+    for name in THREAD_LIMITS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(machine, "_cgroup_cores", lambda: None)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)), raising=False)
+    assert usable_cores() == 6
+    monkeypatch.setattr(machine, "_cgroup_cores", lambda: 4)
+    assert usable_cores() == 4
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2,1")
+    assert usable_cores() == 3
+    monkeypatch.setenv("MKL_NUM_THREADS", "0")
+    assert usable_cores() == 1
