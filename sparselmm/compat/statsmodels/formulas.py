@@ -216,7 +216,8 @@ def _engine_errors(text: str, kind: type[SparseLMMError]) -> Iterator[None]:
     except SparseLMMError:
         raise
     except Exception as error:
-        found = " ".join(str(error).split("\n    ")[0].split()) or type(error).__name__
+        text_found = re.sub(r"\x1b\[[0-9;]*m|[⧛⧚]", "", str(error).split("\n    ")[0])
+        found = " ".join(text_found.split()) or type(error).__name__
         raise kind(
             f"`{text}` cannot be evaluated: {found}; expected columns of the data, of the kinds and levels that "
             "the formula can use. Correct the name, or convert the column."
@@ -229,22 +230,53 @@ def _formulaic_again(spec: Any, data: pd.DataFrame, env: Mapping[str, Any]) -> p
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", DataMismatchWarning)
-        return pd.DataFrame(spec.get_model_matrix(data, context=dict(env)))
+        levels = {f for f, (kind, _) in spec.encoder_state.items() if kind.value == "categorical"}
+        return pd.DataFrame(
+            spec.get_model_matrix(_booleans_as_levels(data, levels), context=_context(env))
+        )
 
 
 def _formulaic_matrix(text: str, data: Any, env: Mapping[str, Any]) -> Matrix:
     from formulaic import Formula, model_matrix
 
+    context = _context(env)
     with _engine_errors(text, FormulaError):
-        first = model_matrix(text, data.head(50), context=dict(env))
+        parsed = Formula(text, _ordering="degree" if "**" in text else "none")
+        data = _booleans_as_levels(data, {f.expr for term in parsed for f in term.factors})
+        first = model_matrix(parsed, data.head(50), context=context)
         terms = _patsy_order(first.model_spec)
-        found = model_matrix(Formula(terms, _ordering="none"), data, context=dict(env))
+        found = model_matrix(Formula(terms, _ordering="none"), data, context=context)
     frame = pd.DataFrame(found)
     if len(frame) != len(data):
         raise DataError(_missing_text(text, len(data) - len(frame)))
     return Matrix(
         np.ascontiguousarray(frame.to_numpy(dtype=float)), list(frame.columns), found.model_spec
     )
+
+
+def _context(env: Mapping[str, Any]) -> dict[str, Any]:
+    """The caller's names, and what patsy's functions do otherwise than formulaic's of the same name.
+
+    `scale` divides by the root of the mean square; conditions in `I` are categories.
+    """
+    from formulaic.transforms import TRANSFORMS
+
+    return {"scale": TRANSFORMS["standardize"], "I": _conditions_as_levels, **env}
+
+
+def _conditions_as_levels(values: Any) -> Any:
+    if getattr(getattr(values, "dtype", None), "kind", "") != "b":
+        return values
+    return pd.Series(
+        pd.Categorical(values, categories=[False, True]), getattr(values, "index", None)
+    )
+
+
+def _booleans_as_levels(data: Any, factors: set[str]) -> Any:
+    """Boolean columns that are factors of their own as categories, which is what patsy makes of them."""
+    names = [name for name in data.columns if name in factors and data[name].dtype.kind == "b"]
+    levels = {name: pd.Categorical(data[name], categories=[False, True]) for name in names}
+    return data.assign(**levels) if levels else data
 
 
 def _patsy_order(spec: Any) -> list:
