@@ -148,6 +148,13 @@ def test_random_effects_are_a_dictionary(fit):
     effects["new"] = 1
     assert effects.pop("new") == 1
     assert "new" not in effects
+    assert isinstance(effects.setdefault("1", 0), pd.Series)
+    assert effects.setdefault("late", 2) == effects["late"] == 2
+    effects.update(late=3)
+    effects |= {"later": 4}
+    assert (effects["late"], effects["later"]) == (3, 4)
+    assert isinstance(effects.popitem()[1], pd.Series)
+    assert len(effects) == len(effects.values()) == 7
 
 
 def test_prediction(fit, machines):

@@ -83,6 +83,43 @@ def test_arguments_of_fit(arguments, kind, message, model):
         assert str(caught.value) == message
 
 
+POINTS = [
+    (np.ones(3), ValueError, "Found a vector of 3 as params; expected a vector of 1 (covariance p"),
+    ("a", TypeError, "Found 'a' as params; expected a vector of 1"),
+    (None, TypeError, "Found None as params; expected a vector of 1"),
+    (
+        MixedLMParams.from_components(np.zeros(2), cov_re=np.eye(2)),
+        ValueError,
+        "params has shapes (2, (2, 2), 0) of fe_params, cov_re and vcomp; expected (2, (1, 1), 0).",
+    ),
+]
+
+
+@pytest.mark.parametrize(("params", "kind", "message"), POINTS, ids=lambda v: str(v)[:20])
+def test_points_of_another_model(params, kind, message, model):
+    for call in (model.loglike, model.score, model.score_full, model.score_sqrt):
+        with pytest.raises(kind, match=re.escape(message)):
+            call(params)
+
+
+def test_parts_of_another_model(model):
+    with pytest.raises(ValueError, match=r"vector of 2 as params; expected a vector of 3 \(fixed"):
+        model.hessian(np.ones(2))
+    shapes = r"of shapes \(\(2,\), \(3, 3\), \(0,\)\); expected \(\(2,\), \(1, 1\), \(0,\)\)"
+    with pytest.raises(ValueError, match=shapes):
+        model.get_fe_params(np.eye(3), [])
+    with pytest.raises(ValueError, match=r"of shapes \(\(1,\), .*; expected \(\(2,\)"):
+        model.get_scale([1.0], np.eye(1), [])
+    with pytest.raises(ValueError, match=r"params of shape \(2,\); expected a vector of 3, packed"):
+        model.get_distribution([1.0, 2.0], 1.0)
+    with pytest.raises(ValueError, match=r"exog of shape \(5, 2\); expected \(180, 2\): a draw"):
+        model.get_distribution([1.0, 2.0, 0.5], 1.0, exog=np.ones((5, 2)))
+    with pytest.raises(DataError, match=r"params=\[1.0\]; expected .* 2 fixed effects: Interc"):
+        model.predict([1.0])
+    at = MixedLMParams.from_components(cov_re=np.eye(1))
+    assert model.loglike(at) == model.loglike([1.0])
+
+
 VC = [
     (
         ["0 + C(h)"],

@@ -182,11 +182,49 @@ def _unpacked(model: MixedLM, start_params: Any) -> MixedLMParams:
     return MixedLMParams.from_packed(packed, model.k_fe, model.k_re, model.use_sqrt, has_fe)
 
 
+def point_of(model: MixedLM, params: Any, *, has_fe: bool = False) -> MixedLMParams:
+    """Parameters handed to a method of the likelihood, as a point.
+
+    Parameters
+    ----------
+    model : MixedLM
+    params : MixedLMParams or array_like
+    has_fe : bool
+        Whether an array begins with the fixed effects; without them they are zero.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a vector of another length and a point of another model.
+    """
+    point = as_params(params)
+    if point is not None:
+        if not len(point.fe_params):
+            point = point.copy()
+            point.k_fe, point.fe_params = model.k_fe, np.zeros(model.k_fe)
+        _check_shapes(model, point, "params")
+        return point
+    count = model.k_re2 + model.k_vc + (model.k_fe if has_fe else 0)
+    what = "fixed effects, then covariance parameters" if has_fe else "covariance parameters alone"
+    try:
+        packed = np.asarray(params, dtype=float)
+    except (TypeError, ValueError):
+        packed = np.empty((0, 0))
+    if packed.shape != (count,):
+        found = f"a vector of {len(packed)}" if packed.ndim == 1 else repr(params)
+        kind = ValueError if packed.ndim == 1 else TypeError
+        raise kind(
+            f"Found {found} as params; expected a vector of {count} ({what}) or a MixedLMParams, such as "
+            "`params_object` of a fit."
+        )
+    return MixedLMParams.from_packed(packed, model.k_fe, model.k_re, model.use_sqrt, has_fe)
+
+
 def _check_shapes(model: MixedLM, point: MixedLMParams | None, name: str) -> None:
     """Refuse parameters of another model."""
     if point is None:
         return
-    found = (len(point.fe_params), np.shape(point.cov_re), len(point.vcomp))
+    found = (np.size(point.fe_params), np.shape(point.cov_re), np.size(point.vcomp))
     expected = (model.k_fe, (model.k_re, model.k_re), model.k_vc)
     if found != expected:
         raise ValueError(

@@ -211,7 +211,11 @@ def _from_matrices(name: str, colnames: Any, mats: Any, groups: Groups) -> Compo
             f"expected one for each of the {len(groups.labels)} groups in sorted order, with the "
             f"group's rows ({len(groups.codes)} in all)."
         )
-    m = int(shapes[:, 1].max())
+    m = int(shapes[:, 1].max(initial=0))
+    if m == 0:
+        raise DataError(
+            f"Component '{name}' of exog_vc has no column in any group; expected at least one. Leave it out."
+        )
     sorted_values, counts = _stacked(mats, shapes, groups, m)
     values = np.empty_like(sorted_values)
     values[groups.order] = sorted_values

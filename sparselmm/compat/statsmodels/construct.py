@@ -153,6 +153,7 @@ def formula_arguments(
     words = set(re.findall(r"\w+", " ".join(texts)))
     env = {name: value for name, value in env.items() if name in words}
     frame = formulas.open_data(data)
+    _some_rows(frame, formula)
     group_name, labels = _group_labels(groups, frame)
     rows = choose_subset(subset, frame)
     if rows is not None:
@@ -162,6 +163,7 @@ def formula_arguments(
     if rows is not None:
         frame, labels = frame.iloc[rows], labels[rows]
 
+    _some_rows(frame, formula)
     left, right = formulas.two_sides(formula)
     y, left = formulas.response(left, frame, env)
     fixed = formulas.matrix(right, frame, env)
@@ -188,6 +190,14 @@ def formula_arguments(
         spec=fixed.spec,
     )
     return arguments, described
+
+
+def _some_rows(frame: pd.DataFrame, formula: str) -> None:
+    if not len(frame):
+        raise DataError(
+            f"Found no row to fit `{formula}` to; expected at least one. Check the data and which rows have missing "
+            "values."
+        )
 
 
 def _group_labels(groups: Any, frame: pd.DataFrame) -> tuple[str, Any]:

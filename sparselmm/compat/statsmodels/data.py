@@ -103,6 +103,10 @@ def column(values: Any, name: str) -> Array:
         When it is not one column of numbers.
     """
     plain = np.asarray(values)
+    if not plain.size:
+        raise DataError(
+            f"{name} has no rows; expected at least one. Check the data and what selects from them."
+        )
     if plain.ndim == 2 and plain.shape[1] == 1:
         plain = plain[:, 0]
     if plain.ndim != 1:
@@ -120,13 +124,21 @@ def table(values: Any, name: str) -> Array:
 
 
 def _numbers(plain: Array, name: str) -> Array:
+    problem = DataError(
+        f"{name} holds values that are no numbers ({plain.dtype}); convert them, or use a formula, which codes "
+        "categories."
+    )
+    if plain.dtype.kind not in "biufOV" or _has_text(plain):
+        raise problem
     try:
         return plain.astype(float, copy=False)
     except (TypeError, ValueError):
-        raise DataError(
-            f"{name} holds values that are no numbers ({plain.dtype}); convert them, or use a formula, which "
-            "codes categories."
-        ) from None
+        raise problem from None
+
+
+def _has_text(plain: Array) -> bool:
+    kinds = ("string", "bytes", "mixed-integer")
+    return plain.dtype == object and pd.api.types.infer_dtype(plain.reshape(-1)) in kinds
 
 
 def array_names(values: Any, X: Array) -> list[str]:

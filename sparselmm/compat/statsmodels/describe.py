@@ -35,6 +35,21 @@ def same_length(y: Array, **others: Any) -> None:
             )
 
 
+def same_index(endog: Any, exog: Any) -> None:
+    """Refuse pandas objects whose rows are in another order than the response's.
+
+    Raises
+    ------
+    DataError
+    """
+    kinds = (pd.Series, pd.DataFrame)
+    if isinstance(endog, kinds) and isinstance(exog, kinds) and not endog.index.equals(exog.index):
+        raise DataError(
+            "The indices for endog and exog are not aligned; expected the same labels in the same order. Write "
+            "exog.loc[endog.index], or pass arrays to go by position."
+        )
+
+
 def groups_of(exog_vc: Any, labels: Array) -> Groups:
     """The groups, coded once."""
     if isinstance(exog_vc, CodedSpec) and len(exog_vc.groups.codes) == len(labels):
@@ -54,7 +69,24 @@ def vc_spec(exog_vc: Any, groups: Groups) -> VCSpec:
             f"Found exog_vc of type {type(exog_vc).__name__}; expected a VCSpec of names, colnames and mats. "
             "Give VCSpec(names, colnames, mats), or a vc_formula through from_formula."
         )
+    _check_spec(exog_vc)
     return exog_vc
+
+
+def _check_spec(spec: VCSpec) -> None:
+    """Refuse components without matrices or names of their own."""
+    names = list(spec.names)
+    if not len(names) == len(spec.colnames) == len(spec.mats):
+        raise DataError(
+            f"exog_vc has {len(names)} names, {len(spec.colnames)} lists of column names and {len(spec.mats)} lists "
+            "of matrices; expected one of each for every component."
+        )
+    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if twice is not None:
+        raise DataError(
+            f"exog_vc has two components named '{twice}'; expected different names, by which results tell them "
+            "apart. Rename one."
+        )
 
 
 def describe(

@@ -27,11 +27,20 @@ class MixedLMDistribution:
     """
 
     def __init__(self, model: MixedLM, params: Any, scale: float, exog: Any = None) -> None:
-        point = MixedLMParams.from_packed(
-            np.asarray(params, dtype=float), model.k_fe, model.k_re, False, True
-        )
+        packed = np.asarray(params, dtype=float)
+        count = model.k_fe + model.k_re2 + model.k_vc
+        if packed.shape != (count,):
+            raise ValueError(
+                f"Found params of shape {packed.shape}; expected a vector of {count}, packed as `params` of a fit."
+            )
+        point = MixedLMParams.from_packed(packed, model.k_fe, model.k_re, False, True)
         self.model = model
         self.exog = model.exog if exog is None else np.asarray(exog)
+        if self.exog.shape != model.exog.shape:
+            raise ValueError(
+                f"Found exog of shape {self.exog.shape}; expected {model.exog.shape}: a draw has the model's rows and "
+                "groups."
+            )
         self.fe_params = point.fe_params
         self.cov_re, self.vcomp, self.scale = scale * point.cov_re, scale * point.vcomp, scale
 

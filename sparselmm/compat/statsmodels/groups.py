@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -51,6 +51,10 @@ class Groups:
 
 def group_values(values: Any) -> Any:
     """Labels as an array; categoricals stay what they are."""
+    if values is None:
+        raise DataError(
+            "Found groups=None; expected a label for every row. Pass a column, or np.ones(n) for one group."
+        )
     values = getattr(values, "array", values)
     if isinstance(values, pd.Categorical):
         return values
@@ -131,6 +135,15 @@ class LazyDict(dict):
         value = self[key]
         del self[key], self._made[key]
         return value
+
+    # Those of dict itself would read and write positions.
+    popitem = MutableMapping.popitem
+    setdefault = MutableMapping.setdefault
+    update = MutableMapping.update
+
+    def __ior__(self, other: Any) -> LazyDict:
+        self.update(other)
+        return self
 
     def __iter__(self) -> Iterator[Any]:
         # Present so that dict(...) and ** ask __getitem__ rather than copy positions.

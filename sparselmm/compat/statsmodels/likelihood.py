@@ -8,10 +8,11 @@ import numpy as np
 
 from sparselmm._types import Array
 from sparselmm.compat.statsmodels import curvature
+from sparselmm.compat.statsmodels.arguments import point_of
 from sparselmm.compat.statsmodels.distribution import MixedLMDistribution
 from sparselmm.compat.statsmodels.engine import Point, at_params, gradient, refined_llf
 from sparselmm.compat.statsmodels.estimate import Penalties
-from sparselmm.compat.statsmodels.params import MixedLMParams, as_params
+from sparselmm.compat.statsmodels.params import MixedLMParams
 
 if TYPE_CHECKING:
     from sparselmm.compat.statsmodels.model import MixedLM
@@ -35,8 +36,8 @@ def loglike(self: MixedLM, params: Any, profile_fe: bool = True) -> float:
     >>> round(model.loglike([1.0]), 4)
     -893.6995
     """
-    point = _point(self, _params(self, params), profile_fe)
-    full = _params(self, params).copy()
+    full = point_of(self, params).copy()
+    point = _point(self, full, profile_fe)
     full.fe_params = self.engine.beta(point.solution)
     return refined_llf(point) - Penalties(self.fe_pen, self.cov_pen).value(full)
 
@@ -89,7 +90,7 @@ def _slopes(
     self: MixedLM, params: Any, *, profile_fe: bool, use_sqrt: bool
 ) -> tuple[Array, Array, Array]:
     """Derivatives of the penalised log-likelihood."""
-    at = _params(self, params).copy()
+    at = point_of(self, params).copy()
     point = _point(self, at, profile_fe)
     at.fe_params = np.nan_to_num(self.engine.beta(point.solution))
     own = Penalties(self.fe_pen, self.cov_pen).slope(at, gradient(point))
@@ -108,9 +109,7 @@ def hessian(self: MixedLM, params: Any) -> tuple[Array, bool]:
     params : MixedLMParams or array_like
         An array begins with the fixed effects; it holds roots with `use_sqrt`.
     """
-    at = as_params(params)
-    if at is None:
-        at = MixedLMParams.from_packed(params, self.k_fe, self.k_re, self.use_sqrt, True)
+    at = point_of(self, params, has_fe=True)
     return curvature.hessian(self.engine, at, reml=self.reml)
 
 
@@ -142,8 +141,7 @@ def get_fe_params(self: MixedLM, cov_re: Any, vcomp: Any, tol: float = 1e-10) ->
 
 def get_scale(self: MixedLM, fe_params: Any, cov_re: Any, vcomp: Any) -> float:
     """Residual variance at given fixed effects and relative covariance parameters."""
-    at = _components(self, cov_re, vcomp)
-    at.fe_params = np.asarray(fe_params, dtype=float)
+    at = _components(self, cov_re, vcomp, fe_params)
     return _point(self, at, False).scale
 
 
@@ -167,16 +165,15 @@ def _point(self: MixedLM, at: MixedLMParams, profile_fe: bool) -> Point:
     return at_params(self.engine, at, reml=self.reml, profile_fe=profile_fe)
 
 
-def _params(self: MixedLM, params: Any) -> MixedLMParams:
-    point = as_params(params)
-    if point is not None:
-        return point
-    return MixedLMParams.from_packed(params, self.k_fe, self.k_re, self.use_sqrt, False)
-
-
-def _components(self: MixedLM, cov_re: Any, vcomp: Any) -> MixedLMParams:
-    return MixedLMParams.from_components(
-        np.zeros(self.k_fe),
-        cov_re=np.asarray(cov_re, dtype=float).reshape(self.k_re, self.k_re),
-        vcomp=np.asarray(vcomp, dtype=float),
-    )
+def _components(self: MixedLM, cov_re: Any, vcomp: Any, fe_params: Any = None) -> MixedLMParams:
+    fe = np.zeros(self.k_fe) if fe_params is None else np.asarray(fe_params, dtype=float)
+    matrix, components = np.asarray(cov_re, dtype=float), np.asarray(vcomp, dtype=float).reshape(-1)
+    if matrix.size == self.k_re**2:
+        matrix = matrix.reshape(self.k_re, self.k_re)
+    found = (fe.shape, matrix.shape, components.shape)
+    expected = ((self.k_fe,), (self.k_re, self.k_re), (self.k_vc,))
+    if found != expected:
+        raise ValueError(
+            f"Found fe_params, cov_re and vcomp of shapes {found}; expected {expected}, those of this model."
+        )
+    return MixedLMParams.from_components(fe, cov_re=matrix, vcomp=components)

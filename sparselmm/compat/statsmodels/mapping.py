@@ -18,6 +18,7 @@ import pandas as pd
 from sparselmm._types import Array, Design, Factor, RandomTerm, Template
 from sparselmm.compat.statsmodels.components import Component
 from sparselmm.compat.statsmodels.groups import Groups
+from sparselmm.compat.statsmodels.messages import warn_confounded
 from sparselmm.design.checks import check_response, check_size
 from sparselmm.design.encode import PlainColumns
 from sparselmm.design.factors import Levels
@@ -62,6 +63,12 @@ class Part:
     n_levels: int
     Q: Array
 
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        name = self.label.removeprefix("component ")
+        return "the random effects of the groups" if name == self.label else f"component '{name}'"
+
 
 def make_design(
     y: Array,
@@ -91,6 +98,11 @@ def make_design(
     ------
     DataError
         For a constant response and for variances that cannot be told from the residual.
+
+    Warns
+    -----
+    IdentifiabilityWarning
+        For a component that repeats another term.
     """
     parts = _parts(groups, exog_re, names[1], components, diagonal)
     check_response(y, names[2])
@@ -100,6 +112,9 @@ def make_design(
         if home is None:
             owners.append([part])
         else:
+            for other in home:
+                if _repeats(part, other):
+                    warn_confounded(part.title, other.title)
             home.append(part)
     owners.sort(key=lambda own: -own[0].n_levels)
     factors, terms = [], []
@@ -143,6 +158,15 @@ def _parts(
 
 def _same_levels(a: Part, b: Part) -> bool:
     return a.n_levels == b.n_levels and (a.codes is b.codes or np.array_equal(a.codes, b.codes))
+
+
+def _repeats(part: Part, other: Part) -> bool:
+    """Whether a component on the levels of another term adds no covariance that this one lacks."""
+    if part.template != "scalar":
+        return False
+    if other.template == "scalar":
+        return np.array_equal(part.Q, other.Q)
+    return all(any(np.array_equal(q, own) for own in other.Q.T) for q in part.Q.T)
 
 
 def _check(term: RandomTerm, factor: Factor) -> None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import warnings
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 from sparselmm.errors import (
     ConvergenceWarning,
+    IdentifiabilityWarning,
     RankWarning,
     SingularFitWarning,
     SparseLMMWarning,
 )
 
-PACKAGE = f"{Path(__file__).parents[2]}{os.sep}"
+# Cached properties of the package are called through functools.
+INSIDE = (f"{Path(__file__).parents[2]}{os.sep}", functools.__file__)
 
 
 class UnusedArgumentWarning(SparseLMMWarning, FutureWarning):
@@ -26,7 +28,7 @@ class UnusedArgumentWarning(SparseLMMWarning, FutureWarning):
 def _warn(message: str, kind: type[Warning]) -> None:
     """Warn at the line that called into this package."""
     frame, level = sys._getframe(1), 2
-    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
+    while frame is not None and frame.f_code.co_filename.startswith(INSIDE):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, kind, stacklevel=level)
 
@@ -37,7 +39,7 @@ def _both(own: type[Warning], foreign: str) -> type[Warning]:
     return own if theirs is None else _joint(own, getattr(theirs, foreign))
 
 
-@cache
+@functools.cache
 def _joint(own: type[Warning], foreign: type[Warning]) -> type[Warning]:
     return type(own.__name__, (own, foreign), {"__doc__": own.__doc__})
 
@@ -69,6 +71,15 @@ def warn_dropped(names: Sequence[str]) -> None:
         "the rest is fitted without them. Leave them out."
     )
     _warn(message, RankWarning)
+
+
+def warn_confounded(one: str, other: str) -> None:
+    """Say that two terms have the same covariance."""
+    message = (
+        f"{one[0].upper()}{one[1:]} has the columns and the levels of {other}: only the sum of their variances is "
+        "identified, and how it is shared between them means nothing. Leave one of them out."
+    )
+    _warn(message, IdentifiabilityWarning)
 
 
 def warn_not_converged(reason: str) -> None:

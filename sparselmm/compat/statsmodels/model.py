@@ -13,7 +13,13 @@ from sparselmm._types import Array
 from sparselmm.compat.statsmodels import formulas, likelihood, prediction
 from sparselmm.compat.statsmodels.components import Component, components_of
 from sparselmm.compat.statsmodels.data import ModelData, column, complete_rows, re_names, table
-from sparselmm.compat.statsmodels.describe import describe, groups_of, same_length, vc_spec
+from sparselmm.compat.statsmodels.describe import (
+    describe,
+    groups_of,
+    same_index,
+    same_length,
+    vc_spec,
+)
 from sparselmm.compat.statsmodels.engine import Engine
 from sparselmm.compat.statsmodels.fitting import fit
 from sparselmm.compat.statsmodels.front import from_formula
@@ -103,6 +109,7 @@ class MixedLM:
         Q = None if no_re else Q
         labels = group_values(groups)
         same_length(y, exog=X, exog_re=Q, groups=labels)
+        same_index(endog, exog)
         rows = complete_rows({"endog": y, "exog": X, "exog_re": Q, "groups": labels}, missing)
         if rows is not None:
             if exog_vc is not None:

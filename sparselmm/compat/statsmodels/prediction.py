@@ -34,7 +34,15 @@ def model_means(self: MixedLM, params: Any, exog: Any = None) -> Array:
         For another number of columns, and when the model's own rows were removed.
     """
     point = as_params(params)
-    fe = np.asarray(params if point is None else point.fe_params, dtype=float)
+    try:
+        fe = np.asarray(params if point is None else point.fe_params, dtype=float)
+    except (TypeError, ValueError):
+        fe = np.empty((0, 0))
+    if fe.ndim != 1 or len(fe) < self.k_fe:
+        raise DataError(
+            f"Found params={params!r}; expected a MixedLMParams or a vector that begins with {self.k_fe} fixed "
+            f"effects: {', '.join(self.exog_names)}."
+        )
     beta = np.nan_to_num(fe[: self.k_fe])
     if exog is None:
         return _own_rows(self) @ beta
