@@ -218,6 +218,13 @@ def test_the_callers_functions_and_variables(sleepstudy):
     assert given.exog_names == ["Intercept", "f(Days)"]
 
 
+def test_variables_named_like_functions_of_formulas(sleepstudy):
+    C, I, Q = np.eye(2), np.eye(3), 4  # noqa: F841
+    arguments = {"groups": "Subject", "re_formula": "1", "vc_formula": {"d": "0 + Days + C(Days)"}}
+    model = mixedlm("Reaction ~ Days + I(Days**2) + Q('Days')", sleepstudy, **arguments)
+    assert model.exog_names == ["Intercept", "Days", "I(Days ** 2)", "Q('Days')"]
+
+
 def test_kinds_of_data(sleepstudy):
     expected = mixedlm("Reaction ~ Days", sleepstudy, groups="Subject").fit()
     columns = {name: sleepstudy[name].to_list() for name in sleepstudy}

@@ -150,8 +150,7 @@ def formula_arguments(
     texts = [str(formula), re_formula or "", *(vc_formula or {}).values()]
     for text in texts:
         formulas.refuse_bars(text)
-    words = set(re.findall(r"\w+", " ".join(texts)))
-    env = {name: value for name, value in env.items() if name in words}
+    env = _mentioned(env, " ".join(texts))
     frame = formulas.open_data(data)
     _some_rows(frame, formula)
     group_name, labels = _group_labels(groups, frame)
@@ -190,6 +189,16 @@ def formula_arguments(
         spec=fixed.spec,
     )
     return arguments, described
+
+
+def _mentioned(env: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """Variables that formulas name; one that is called and is no function (a matrix C) leaves C() to the formula."""
+    words, called = set(re.findall(r"\w+", text)), set(re.findall(r"(\w+)\s*\(", text))
+    return {
+        name: value
+        for name, value in env.items()
+        if name in words and (callable(value) or name not in called)
+    }
 
 
 def _some_rows(frame: pd.DataFrame, formula: str) -> None:
