@@ -10,6 +10,7 @@ import pandas as pd
 
 from sparselmm._types import Array
 from sparselmm.inference.distributions import check_level, two_sided_quantile
+from sparselmm.inference.names import find_names
 from sparselmm.plots.style import BLUE, GREY, INK, ORANGE, labels, panels, title
 
 if TYPE_CHECKING:
@@ -139,9 +140,9 @@ def _curves(
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Smooth curves and the names asked for."""
     grid = profile.grid(POINTS)
-    names = list(
-        profile.conf_int(level, parm).index
-    )  # raises for an unknown one, and a level too high
+    known = list(profile.curves)
+    names = known if parm is None else find_names(parm, known)
+    profile.check_reach(level, names)
     finite = grid[np.isfinite(grid["value"])]
     return {name: finite[finite["parm"] == name] for name in names}, names
 

@@ -56,8 +56,10 @@ def test_reference_intervals(case):
     found = result.conf_int().loc[names].to_numpy()
     np.testing.assert_allclose(found, values[:, 2:], rtol=1e-6, atol=1e-7)
     inner = result.conf_int(0.90).loc[names].to_numpy()
+    np.testing.assert_allclose(inner, values[:, :2], rtol=1e-6, atol=1e-7)
+    read = np.array([result[name].interval(0.90) for name in names])
     width = np.diff(values[:, 2:])
-    assert (np.abs(inner - values[:, :2]) < 2e-3 * width).all()
+    assert (np.abs(read - values[:, :2]) < 2e-3 * width).all()
 
 
 @pytest.mark.parametrize("name", ["sleepstudy_slope", "dyestuff2"])
@@ -130,6 +132,32 @@ def test_singular_fits_against_brute_force(seed, spread):
             else:
                 assert rise == pytest.approx(CUTOFF, abs=3e-4)
     assert any("bound" in note for note in found.notes)
+
+
+def test_ends_beyond_a_flat_saddle():
+    """Towards smaller sigma the slopes' own variance, zero in the fit, is worth having: a flat saddle hides it."""
+    cake = slm.load_dataset("cake")
+    fit = slm.lmm("angle ~ recipe + temp + (temp | recipe:replicate)", cake, reml=False)
+    end = fit.conf_int(method="profile", parm="sigma").loc["sigma", "lower"]
+    surface, tau = make_surface(fit.fit), 2.0 * np.log(end)
+
+    def deviance(theta):
+        return point_at(surface, slice_at(surface, theta * [1.0, 0.01, 0.01]), tau).value
+
+    best = minimize(deviance, [1.5, -0.7, 0.7], method="Nelder-Mead", options={"fatol": 1e-8}).fun
+    assert best - fit.deviance == pytest.approx(CUTOFF, abs=1e-5)
+
+
+def test_density_of_sigma_has_one_peak():
+    """The curvature at a singular optimum may hold for its next neighbourhood only."""
+    rng = np.random.default_rng(0)
+    for _ in range(34):  # the last of these is such a fit
+        x, g, h = np.tile(np.arange(6.0), 12), np.repeat(np.arange(12), 6), rng.integers(0, 5, 72)
+        spread = rng.normal(size=12) * (_ % 3) * 0.4
+        y = 1.0 + 0.3 * x + spread[g] + rng.normal(size=72)
+    curve = slm.lmm("y ~ x + (x | g)", {"y": y, "x": x, "g": g, "h": h}).profile("sigma").grid(121)
+    density = np.exp(-0.5 * curve["zeta"] ** 2) * np.gradient(curve["zeta"], curve["value"])
+    assert (np.diff(np.sign(np.diff(density))) != 0).sum() == 1
 
 
 def test_correlation_without_variance_is_explained():
@@ -213,8 +241,18 @@ def test_frame_and_grid(sleepstudy):
     with pytest.raises(
         InferenceError, match=r"Found level=0.9999; expected at most 0.99\d+, up to"
     ) as raised:
-        found.conf_int(0.9999)
+        found.check_reach(0.9999, list(found.curves))
     assert str(raised.value).endswith("were followed. Profile again with level=0.9999.")
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.9999])
+def test_other_levels_are_exact(level):
+    """Also near a bound, and beyond the curves' reach."""
+    fit = slm.lmm("Yield ~ 1 + (1 | Batch)", slm.load_dataset("dyestuff"), reml=False)
+    share = {"share": lambda p: p["sd_Intercept|Batch"] / p["sigma"]}
+    found = fit.profile(functions=share).conf_int(level)
+    expected = fit.profile(level=level, functions=share).conf_int()
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_curves_between_nodes_are_monotone():

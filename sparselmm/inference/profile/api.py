@@ -20,9 +20,8 @@ from sparselmm.inference.distributions import check_level
 from sparselmm.inference.profile.find import dependent_terms, find_targets
 from sparselmm.inference.profile.functions import check_functions, check_smooth
 from sparselmm.inference.profile.record import Curve, Profile, make_curve
-from sparselmm.inference.profile.surface import learn_correction, make_surface, point_at, slice_at
 from sparselmm.inference.profile.targets import Custom, Function, Target
-from sparselmm.inference.profile.trace import Context, Trace, trace
+from sparselmm.inference.profile.trace import Context, Trace, make_context, trace
 from sparselmm.inference.profile.walk import LowerDeviance
 from sparselmm.options import Options
 from sparselmm.threads import limited_threads
@@ -177,18 +176,6 @@ def profile_intervals(
     """
     cutoff = float(ndtri(0.5 * (1.0 + check_level(level))))
     return profile(fit, parm, level=level, reach=cutoff).conf_int()
-
-
-def make_context(fit: Fit, cutoffs: tuple[float, ...], reach: float) -> Context:
-    """The ML surface around a fit, with its Hessian at the optimum."""
-    surface = make_surface(fit)
-    threads = fit.prepared.threads(fit.options)
-    theta = np.where(fit.model.pivots, np.maximum(fit.theta, surface.floor), fit.theta)
-    with limited_threads(threads):
-        start = point_at(surface, slice_at(surface, theta), None)
-        correction = learn_correction(surface, start)
-    best = min(fit.deviance, start.value)
-    return Context(fit, surface, start, best, correction, cutoffs, reach, threads)
 
 
 def _by_ml(fit: Fit, start: Array) -> Fit:

@@ -8,7 +8,7 @@ stay above a floor, and what wants to grow from there shows as negative curvatur
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from sparselmm.optimise import ROUNDING, SHORTER
 LARGEST = 2.0  # relative size of a step
 BLIND = 1e-9  # relative curvature below which a direction is left alone
 VISIBLE = 0.5  # step along negative curvature, in units of what the data can show
+FLAT = 0.3  # rise of the deviance per pivot², in units of what the data can show, that says little
+RAISED = 3.0  # pivots of a second descent, in these units
 FEASIBLE = 1e-8
 FARTHEST_TAU = 50.0  # change of log sigma² on the way to a value: beyond it there is none
 CLOSE = 1e-5  # fall of the deviance promised where no step delivers it
@@ -132,14 +134,14 @@ def _newton(H: Array, g: Array, a: Array | None, gap: float, unit: Array) -> _Ne
 
 
 def propose(
-    surface: Surface, target: Target, at: Point, phi: float, slope: float, memory: Memory
+    surface: Surface, target: Target, at: Point, phi: float, slope: float, memory: Memory | None
 ) -> _Step | None:
     """One step towards the best point at phi; None where the quantity has no derivative, or none but zero."""
     H, g, a, gap = at.hessian, at.gradient, None, 0.0
     low = np.append(
         at.theta < 100.0 * surface.floor, False
     )  # what was learned elsewhere misleads there
-    blind, learned = low.any(), memory.correction
+    blind, learned = low.any(), np.zeros_like(H) if memory is None else memory.correction
     if blind:
         learned = np.where(low | low[:, None], 0.0, learned)
     if not isinstance(target, FixedEffect):
@@ -222,6 +224,9 @@ def hold(
 ) -> Anchor | None:
     """The best point with the quantity at phi; None where it was not found.
 
+    A singular point may be a saddle that is all but flat, with a lower deviance beyond its neighbourhood: there a
+    second descent starts from pivots that the data can show.
+
     Parameters
     ----------
     surface : Surface
@@ -239,6 +244,33 @@ def hold(
     most : int
         Evaluations.
     """
+    found = _descend(surface, target, start, phi, memory, slope, tolerance, most)
+    flat = np.zeros(0, int) if found is None else _flat_pivots(surface, found.point)
+    if found is None or not len(flat):
+        return found
+    x = found.point.x.copy()
+    x[flat] = RAISED * surface.unit[flat]
+    raised = arrive(surface, target, x, phi)
+    if raised is None:
+        return found
+    other = _descend(surface, target, raised, phi, None, np.nan, tolerance, most)
+    used = found.evaluations + (0 if other is None else other.evaluations)
+    best = found if other is None or other.deviance > found.deviance - tolerance else other
+    return replace(best, evaluations=used)
+
+
+def _flat_pivots(surface: Surface, at: Point) -> Array:
+    """Pivots near zero that might as well grow: the deviance hardly rises with what the data can just show."""
+    unit = surface.unit[:-1]
+    low = np.flatnonzero(surface.model.pivots & (at.theta < VISIBLE * unit))
+    return low[at.hessian[low, low] * unit[low] ** 2 < FLAT]
+
+
+def _descend(
+    surface: Surface, target: Target, start: Point, phi: float, memory: Memory | None, slope: float,
+    tolerance: float, most: int,
+) -> Anchor | None:  # fmt: skip
+    """`hold`, from one start; without a memory nothing is learned, which bent valleys need."""
     at, used = start, 0
     if isinstance(target, FixedEffect):
         at = point_at(surface, start.slice, None, target.held, phi)
@@ -266,7 +298,7 @@ def hold(
         if on and new.value > at.value + noise:
             return Anchor(phi, at.value, step.slope, at, used) if step.gain < CLOSE else None
         surprise = abs(at.value - new.value - step.gain) > KEPT * step.gain
-        if step.gain > 30.0 * tolerance or surprise or not on:
+        if memory is not None and (step.gain > 30.0 * tolerance or surprise or not on):
             memory.learn(at, new, surface.unit, on)
         at = new
         on = _is_on(target, at, phi)

@@ -12,7 +12,15 @@ from sparselmm.fit import Fit
 from sparselmm.inference.profile.hold import Anchor, Memory, hold
 from sparselmm.inference.profile.limits import close_side
 from sparselmm.inference.profile.nodes import Node
-from sparselmm.inference.profile.surface import Point, Surface, point_at, slim
+from sparselmm.inference.profile.surface import (
+    Point,
+    Surface,
+    learn_correction,
+    make_surface,
+    point_at,
+    slice_at,
+    slim,
+)
 from sparselmm.inference.profile.targets import (
     FARTHEST,
     Correlation,
@@ -63,6 +71,18 @@ class Context:
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the factorisation."""
         return {**self.__dict__, "start": slim(self.start)}
+
+
+def make_context(fit: Fit, cutoffs: tuple[float, ...], reach: float) -> Context:
+    """The ML surface around a fit, with its Hessian at the optimum."""
+    surface = make_surface(fit)
+    threads = fit.prepared.threads(fit.options)
+    theta = np.where(fit.model.pivots, np.maximum(fit.theta, surface.floor), fit.theta)
+    with limited_threads(threads):
+        start = point_at(surface, slice_at(surface, theta), None)
+        correction = learn_correction(surface, start)
+    best = min(fit.deviance, start.value)
+    return Context(fit, surface, start, best, correction, cutoffs, reach, threads)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ NEAR_BOUND = {
 FARTHEST_JUMP = 2.5  # in zeta's steps
 MOST_NODES = 40
 LARGEST_TURN = 1.2  # on the scale of correlations: who gains so little on the way may never arrive
+TOO_FAR = 1.6  # steps of zeta, where one was aimed at
 BEYOND = 1.03  # aim of the last node, relative to the reach: not to fall short of it
 CLOSE = 5e-4  # in zeta: from here a cubic finds the end of an interval
 INSIDE, AT_ENDS = 1e-4, 1e-6  # fall of the deviance that is left: at nodes, at ends of intervals
@@ -161,6 +162,8 @@ def walk_side(
                 bound = _bound_node(walk, held.point if held else start)
             side.note = STUCK[isinstance(walk.target, Custom)]
             break
+        if np.isfinite(last.phi) and abs(node.zeta) > abs(last.zeta) + TOO_FAR * spacing:
+            side.nodes += _between(walk, held, start, last, node, side)
         held = new
         side.evaluations += held.evaluations
         side.nodes.append(node)
@@ -173,6 +176,23 @@ def walk_side(
         side.nodes.append(bound)
     side.nodes = [replace(node, anchor=None) for node in side.nodes]
     return side
+
+
+def _between(
+    walk: Walk, held: Anchor | None, start: Point, last: Node, far: Node, side: Side
+) -> list[Node]:
+    """Nodes halfway to one that turned out to be too far, where a cubic would not be true to the curve."""
+    nodes: list[Node] = []
+    for share in (0.25, 0.5, 0.75):
+        phi = last.phi + share * (far.phi - last.phi)
+        new = _advance(walk, start, held, last.phi, phi, INSIDE)
+        node = None if new is None else walk.node(new)
+        low = nodes[-1] if nodes else last
+        if new is not None and node is not None and abs(low.zeta) < abs(node.zeta) < abs(far.zeta):
+            held = new
+            side.evaluations += new.evaluations
+            nodes.append(node)
+    return nodes
 
 
 def _snap(goal: float, cutoffs: tuple[float, ...], spacing: float, sign: int) -> float:
