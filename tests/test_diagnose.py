@@ -215,3 +215,21 @@ def test_factor_columns_go_together():
         assert simpler.formula == "angle ~ recipe + (1 | replicate)"
         again = slm.lmm(simpler.formula, cake)
         assert again.aic - fit.aic == pytest.approx(simpler.aic_change, abs=1e-5)
+
+
+@quiet
+@pytest.mark.parametrize("reml", [True, False])
+@pytest.mark.parametrize("term", ["0 + f", "0 + f + x"])
+def test_levels_of_a_factor_become_an_intercept(term, reml):
+    rng = np.random.default_rng(3)
+    g = np.repeat(np.arange(20), 12)
+    data = pd.DataFrame({"g": g, "f": np.tile(list("abc"), 80), "x": rng.normal(size=240)})
+    data["y"] = rng.normal(size=20)[g] + rng.normal(size=240)
+    fit = slm.lmm(f"y ~ f + x + ({term} | g)", data, reml=reml)
+    assert fit.is_singular()
+    simpler = fit.diagnose().simpler
+    assert simpler.formula == "y ~ f + x + (1 | g)"
+    assert f"differences by f in ({term} | g)" in simpler.left_out
+    assert slm.lmm(simpler.formula, data, reml=reml).aic - fit.aic == pytest.approx(
+        simpler.aic_change, abs=1e-5
+    )

@@ -3,12 +3,14 @@
 For a term with internal coordinates Q~ = Q R^-1 and kept columns k, R[:, k] = M L with orthonormal M and lower
 triangular L (diagonal where R is), so that the kept columns have internal coordinates Q_k L^-1 = Q~ M: the smaller
 Gram has the blocks M'Z~'WZ~ M, and no row is looked at again. A term that loses its correlations has a diagonal L.
+Columns that are kept as their sum, the levels of a factor as one intercept, have the sum of their columns of R.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -21,6 +23,8 @@ from sparselmm.linalg import cholesky_lower, solve_lower
 from sparselmm.optimise import Optimum, minimise
 from sparselmm.problem import Problem
 from sparselmm.systems.choose import choose
+
+Kept = Sequence[int | tuple[int, ...]]  # columns, and columns that become one
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ def reduce_fit(
     *,
     reml: bool | None = None,
     uncorrelated: Sequence[int] = (),
+    merged: Mapping[int, tuple[int, ...]] = MappingProxyType({}),
 ) -> Reduced:
     """The model without some columns of its random-effects terms.
 
@@ -89,9 +94,11 @@ def reduce_fit(
         Criterion of the smaller model; that of the fit by default.
     uncorrelated : sequence of int
         Terms that lose their correlations.
+    merged : mapping of int to tuple of int
+        Per term the columns, indicators of all levels, that become one intercept.
     """
     kept = [
-        [c for c in range(len(term.columns)) if (t, c) not in set(dropped)]
+        kept_columns(len(term.columns), [c for i, c in dropped if i == t], merged.get(t, ()))
         for t, term in enumerate(fit.spec.terms)
     ]
     gram, terms, maps = reduce_gram(fit.gram, fit.spec.terms, kept, uncorrelated)
@@ -104,10 +111,28 @@ def reduce_fit(
     return Reduced(terms, gram, problem, start, maps)
 
 
+def kept_columns(size: int, dropped: Sequence[int], merged: tuple[int, ...] = ()) -> Kept:
+    """What stays of a term's columns; those that are merged come first."""
+    gone = {*dropped, *merged}
+    own: Kept = [c for c in range(size) if c not in gone]
+    return [merged, *own] if merged else own
+
+
+def _selected(R: Array, columns: Kept) -> Array:
+    """Columns of R, the merged ones added up."""
+    return np.stack(
+        [R[:, list(c)].sum(axis=1) if isinstance(c, tuple) else R[:, c] for c in columns], axis=1
+    )
+
+
+def _names(term: RandomTerm, columns: Kept) -> tuple[str, ...]:
+    return tuple("Intercept" if isinstance(c, tuple) else term.columns[c] for c in columns)
+
+
 def reduce_gram(
     gram: Gram,
     terms: Sequence[RandomTerm],
-    kept: Sequence[Sequence[int]],
+    kept: Sequence[Kept],
     uncorrelated: Sequence[int] = (),
 ) -> tuple[Gram, tuple[RandomTerm, ...], tuple[tuple[int, Array], ...]]:
     """Cross-products, terms and maps that remain when every term keeps only the columns listed.
@@ -116,8 +141,8 @@ def reduce_gram(
     ----------
     gram : Gram
     terms : sequence of RandomTerm
-    kept : sequence of sequence of int
-        Per term the columns that stay; empty to drop the term.
+    kept : sequence of sequence of int or tuple of int
+        Per term the columns that stay, those that become one as a tuple; empty to drop the term.
     uncorrelated : sequence of int
         Terms that become diagonal.
     """
@@ -132,10 +157,10 @@ def reduce_gram(
                 term = replace(term, template="diagonal")
             R = gram.basis.Rq[j][term.start : term.stop, term.start : term.stop]
             split = _stretch if i in uncorrelated else _split
-            pieces.append((term, *split(R[:, columns])))
+            pieces.append((term, *split(_selected(R, columns))))
             left[i] = replace(
                 term,
-                columns=tuple(term.columns[c] for c in columns),
+                columns=_names(term, columns),
                 label=_label(term, columns),
                 factor=new,
                 start=at,
@@ -192,11 +217,11 @@ def _lower(T: Array) -> Array:
     return lower * np.where(np.diag(lower) < 0.0, -1.0, 1.0)
 
 
-def _label(term: RandomTerm, columns: Sequence[int]) -> str:
+def _label(term: RandomTerm, columns: Kept) -> str:
     """The text of a term that keeps some of its columns."""
     if len(columns) == len(term.columns):
         return term.label
-    names = [term.columns[c] for c in columns]
+    names = _names(term, columns)
     left = ["1" if name == "Intercept" else name for name in names]
     if names[0] != "Intercept":
         left.insert(0, "0")
@@ -209,7 +234,10 @@ def _start(fit: Fit, gram: Gram, terms, kept, model: CovarianceModel) -> Array:
     T = [np.zeros((s, s)) for _, s in gram.shapes]
     staying = [(i, columns) for i, columns in enumerate(kept) if len(columns)]
     for term, (i, columns) in zip(terms, staying, strict=True):
-        block = fit.model.block(fit.T, fit.model.parts[i])[list(columns)]
+        full = fit.model.block(fit.T, fit.model.parts[i])
+        block = np.stack(
+            [full[list(c)].mean(axis=0) if isinstance(c, tuple) else full[c] for c in columns]
+        )
         diagonal = term.template == "diagonal"
         lower = np.diag(np.linalg.norm(block, axis=1)) if diagonal else _lower(block)
         T[term.factor][term.start : term.stop, term.start : term.stop] = lower

@@ -1,14 +1,15 @@
 """Simpler models of a singular fit: effects left out, or their correlations, and the best of those by AIC.
 
 All are fitted from the cross-products at hand. A term with a combination of effects that does not vary can lose one of
-the effects that take part, or all its correlations ((x || g)); what is tried next starts from the best so far, until
-nothing is singular and nothing lowers the AIC.
+the effects that take part, or all its correlations ((x || g)), and the levels of a factor can become one intercept
+((0 + f | g) to (1 | g)); what is tried next starts from the best so far, until nothing is singular and nothing lowers
+the AIC.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from sparselmm._types import Array
 from sparselmm.errors import FormulaError
 from sparselmm.fit import Fit
 from sparselmm.formula import parse_formula
-from sparselmm.inference.reduce import linear_deviance, reduce_fit
+from sparselmm.inference.reduce import Kept, kept_columns, linear_deviance, reduce_fit
 from sparselmm.threads import limited_threads
 from sparselmm.varcorr import null_combinations
 
@@ -61,8 +62,8 @@ def _change(value: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Smaller:
-    """What is left out of a fit, and what remains.
+class _Cut:
+    """What a smaller model does without.
 
     Attributes
     ----------
@@ -70,14 +71,29 @@ class _Smaller:
         Term, and which of its formula's terms.
     split : tuple of int
         Terms without correlations.
+    merged : tuple of (int, str)
+        Term, and its formula's term whose levels are one intercept.
+    """
+
+    gone: tuple[tuple[int, str], ...] = ()
+    split: tuple[int, ...] = ()
+    merged: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Smaller:
+    """What is left out of a fit, and what remains.
+
+    Attributes
+    ----------
+    cut : _Cut
     deviance : float
     n_theta : int
     null : dict of int to set of int
         Per term that is singular, the columns in combinations that do not vary.
     """
 
-    gone: tuple[tuple[int, str], ...]
-    split: tuple[int, ...]
+    cut: _Cut
     deviance: float
     n_theta: int
     null: dict[int, set[int]]
@@ -93,11 +109,11 @@ def simpler_model(fit: Fit) -> Simpler | None:
     T = [fit.model.block(fit.solution.T, part) for part in fit.model.parts]
     R = [fit.gram.basis.Rq[part.factor][part.columns, part.columns] for part in fit.model.parts]
     columns = [list(range(len(term.columns))) for term in fit.spec.terms]
-    start = _Smaller((), (), fit.deviance, fit.n_theta, _null(range(len(T)), columns, T, R))
+    start = _Smaller(_Cut(), fit.deviance, fit.n_theta, _null(range(len(T)), columns, T, R))
     here, tried = start, list[_Smaller]()
     with limited_threads(fit.prepared.threads(fit.options)):
         while start.null:
-            steps = [_fitted(fit, gone, split) for gone, split in _steps(fit, here, [*start.null])]
+            steps = [_fitted(fit, cut) for cut in _steps(fit, here, [*start.null])]
             best = min(steps, key=lambda step: step.aic, default=here)
             tried += steps
             if not (here.null and steps) and best.aic >= here.aic:
@@ -113,50 +129,63 @@ def _describe(fit: Fit, best: _Smaller) -> Simpler:
     change = best.deviance - fit.deviance
     change = 0.0 if abs(change) < ROUNDING * max(1.0, abs(best.deviance)) else change
     labels = [term.label for term in fit.spec.terms]
-    left_out = [f"{name} in ({labels[t]})" for t, name in best.gone]
-    left_out += [f"correlations in ({labels[t]})" for t in best.split]
+    left_out = [f"{name} in ({labels[t]})" for t, name in best.cut.gone]
+    left_out += [f"correlations in ({labels[t]})" for t in best.cut.split]
+    left_out += [f"differences by {name} in ({labels[t]})" for t, name in best.cut.merged]
     aic = change + 2.0 * (best.n_theta - fit.n_theta)
     return Simpler(_formula(fit, best), tuple(left_out), float(aic), float(change))
 
 
-def _pieces(fit: Fit, term: int, gone: Sequence[tuple[int, str]] = ()) -> dict[str, set[int]]:
-    """Terms of the formula left of a bar, and their columns."""
-    pieces = fit.spec.encoders[term].terms
-    return {name: set(own) for name, own in pieces.items() if (term, name) not in gone}
+def _pieces(fit: Fit, term: int, cut: _Cut) -> dict[str, set[int]]:
+    """Terms of the formula that are left of a bar, and their columns; merged ones are the term "1"."""
+    pieces = {name: set(own) for name, own in fit.spec.encoders[term].terms.items()}
+    for t, name in cut.merged:
+        if t == term:
+            pieces = {"1": pieces.pop(name), **pieces}
+    return {name: own for name, own in pieces.items() if (term, name) not in cut.gone}
 
 
 def _null(
-    terms: Sequence[int], columns: Sequence[Sequence[int]], T: Sequence[Array], R: Sequence[Array]
+    terms: Sequence[int], columns: Sequence[Kept], T: Sequence[Array], R: Sequence[Array]
 ) -> dict[int, set[int]]:
     """Columns of every term in combinations without variance."""
     found = {}
     for term, own, t, r in zip(terms, columns, T, R, strict=True):
         weights = np.abs(null_combinations(t, r))
         if len(weights):
-            found[term] = {own[int(c)] for c in np.flatnonzero(weights.max(axis=0))}
+            hit = [own[int(c)] for c in np.flatnonzero(weights.max(axis=0))]
+            found[term] = {i for c in hit for i in (c if isinstance(c, tuple) else (c,))}
     return found
 
 
-def _steps(
-    fit: Fit, here: _Smaller, terms: Sequence[int]
-) -> Iterator[tuple[tuple[tuple[int, str], ...], tuple[int, ...]]]:
-    """What may be left out next: (gone, split)."""
+def _steps(fit: Fit, here: _Smaller, terms: Sequence[int]) -> Iterator[_Cut]:
+    """What may be left out next."""
+    cut = here.cut
     for term in [*here.null] or terms:
-        pieces = _pieces(fit, term, here.gone)
+        pieces = _pieces(fit, term, cut)
         columns = here.null.get(term, set().union(*pieces.values()))
         free = [name for name in pieces if not _needed(fit, term, name, list(pieces))]
         hit = [name for name in free if pieces[name] & columns] or free
         for name in hit:
-            yield (*here.gone, (term, name)), here.split
+            yield replace(cut, gone=(*cut.gone, (term, name)))
+            if "1" not in pieces and _indicators(fit, term, pieces[name]):
+                yield replace(cut, merged=(*cut.merged, (term, name)))
         plain = fit.spec.terms[term].template == "unstructured" and _numeric(fit, term, pieces)
-        if plain and len(pieces) > 1 and term not in here.split:
-            yield here.gone, (*here.split, term)
+        if plain and len(pieces) > 1 and term not in cut.split:
+            yield replace(cut, split=(*cut.split, term))
+
+
+def _indicators(fit: Fit, term: int, columns: set[int]) -> bool:
+    """Whether columns, several of them, add up to one in every row: the levels of a factor."""
+    part = fit.model.parts[term]
+    own = fit.design.factors[part.factor].Q[:, part.columns][:, sorted(columns)]
+    return len(columns) > 1 and bool((own.sum(axis=1) == 1.0).all())
 
 
 def _numeric(fit: Fit, term: int, pieces: Sequence[str] | dict[str, set[int]]) -> bool:
     """Whether every formula term is one column, of numbers."""
     categories = getattr(fit.spec.encoders[term], "categories", {})
-    known = _pieces(fit, term)
+    known = fit.spec.encoders[term].terms
     return not categories and all(len(known[name]) == 1 for name in pieces)
 
 
@@ -169,33 +198,37 @@ def _needed(fit: Fit, term: int, name: str, pieces: Sequence[str]) -> bool:
     return any(own < set(other.split(":")) for other in others)
 
 
-def _fitted(fit: Fit, gone: Sequence[tuple[int, str]], split: Sequence[int]) -> _Smaller:
-    without = {(t, c) for t, name in gone for c in _pieces(fit, t)[name]}
+def _fitted(fit: Fit, cut: _Cut) -> _Smaller:
+    merged = {t: tuple(fit.spec.encoders[t].terms[name]) for t, name in cut.merged}
+    merged = {t: columns for t, columns in merged.items() if (t, "1") not in cut.gone}
+    whole = replace(cut, gone=())
+    without = {(t, c) for t, name in cut.gone for c in _pieces(fit, t, whole)[name]}
     kept = {
-        t: [c for c in range(len(term.columns)) if (t, c) not in without]
+        t: kept_columns(len(term.columns), [c for i, c in without if i == t], merged.get(t, ()))
         for t, term in enumerate(fit.spec.terms)
     }
-    split = tuple(t for t in split if len(kept[t]) > 1)
-    reduced = reduce_fit(fit, sorted(without), uncorrelated=split)
+    split = tuple(t for t in cut.split if len(kept[t]) > 1)
+    cut = replace(cut, split=split)
+    reduced = reduce_fit(fit, sorted(without), uncorrelated=split, merged=merged)
     if reduced.problem is None:
-        return _Smaller(tuple(gone), split, linear_deviance(reduced.gram, reml=fit.reml), 0, {})
+        return _Smaller(cut, linear_deviance(reduced.gram, reml=fit.reml), 0, {})
     solution, model = reduced.minimise().solution, reduced.problem.model
     staying = [t for t, columns in kept.items() if columns]
     T = [model.block(solution.T, part) for part in model.parts]
     R = [reduced.gram.basis.Rq[part.factor][part.columns, part.columns] for part in model.parts]
     null = _null(staying, [kept[t] for t in staying], T, R)
-    return _Smaller(tuple(gone), split, solution.deviance, reduced.n_theta, null)
+    return _Smaller(cut, solution.deviance, reduced.n_theta, null)
 
 
 def _formula(fit: Fit, best: _Smaller) -> str:
     """The formula that is left, or only its random part for a model made from arrays."""
     parts = []
     for t, term in enumerate(fit.spec.terms):
-        left = list(_pieces(fit, t, best.gone))
+        left = list(_pieces(fit, t, best.cut))
         if left:
             left = left if left[0] == "1" else ["0", *left]
             left = left[1:] if left[0] == "1" and len(left) > 1 else left
-            bar = "||" if t in best.split else "|"
+            bar = "||" if t in best.cut.split else "|"
             parts.append(f"({' + '.join(left)} {bar} {term.grouping})")
     try:
         parsed = parse_formula(fit.spec.formula)
