@@ -150,6 +150,8 @@ def test_covariance_penalty(arrays):
     theirs = lme.MixedLM(y, X, g, exog_re=Z).fit(cov_pen=penalties.PSD(2.0), gtol=1e-8)
     assert_allclose(ours.llf, theirs.llf, atol=1e-6)
     assert_allclose(ours.cov_re, theirs.cov_re, atol=2e-4)
+    with pytest.raises(TypeError, match="does not take a covariance matrix and its inverse; exp"):
+        MixedLM(y, X, g).fit(cov_pen=penalties.L2())
 
 
 def test_l1_as_in_statsmodels(arrays):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +114,21 @@ def check_penalties(fe_pen: Any, cov_pen: Any) -> None:
                 f"Found {name}={penalty!r}; expected an object with func and deriv, such as the penalties of "
                 "statsmodels.base._penalties."
             )
+    if cov_pen is not None and not _takes_two(cov_pen.func):
+        raise TypeError(
+            f"Found cov_pen={cov_pen!r}, whose func does not take a covariance matrix and its inverse; expected a "
+            "penalty such as statsmodels.base._penalties.PSD. Penalties of effects go to fe_pen."
+        )
+
+
+def _takes_two(func: Any) -> bool:
+    try:
+        inspect.signature(func).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:  # no signature to look at
+        pass
+    return True
 
 
 def mask_of(model: MixedLM, free: Any) -> MixedLMParams | None:

@@ -19,6 +19,7 @@ from sparselmm.compat.statsmodels.params import MixedLMParams
 from sparselmm.fit import fit
 from sparselmm.optimise import Entry, Outcome
 
+EDGE = 0.05  # smallest variance root to start from, in the units of a search
 GRADIENT_TOLERANCE = 1e-6  # of the preconditioned score, in units of the log-likelihood
 LIMIT = "not converged: stopped at the largest number of evaluations; raise maxiter"
 
@@ -262,10 +263,12 @@ class _Task:
         return np.concatenate([own[a] * own[b], np.square(np.array(roots))])
 
     def start(self) -> Array:
-        """Where the search begins."""
-        return np.concatenate(
-            [np.zeros(self.fe_map.shape[1]), self.packed[self.mask.free] / self.scale]
-        )
+        """Where the search begins: off the boundary, where the slope in a root of zero is zero whatever the data."""
+        x = self.packed[self.mask.free] / self.scale
+        a, b = np.tril_indices(len(self.mask.order))
+        diagonal = np.concatenate([a == b, np.ones(len(self.packed) - len(a), dtype=bool)])
+        near = diagonal[self.mask.free] & (np.abs(x) < EDGE)
+        return np.concatenate([np.zeros(self.fe_map.shape[1]), np.where(near, EDGE, x)])
 
     def params(self, x: Array) -> MixedLMParams:
         k = self.fe_map.shape[1]

@@ -70,10 +70,12 @@ def profile_re(
         else self.params_object.vcomp[index]
     )
     low = estimate - dist_low / self.scale
-    if low <= 0.0:
+    if low < 0.0 and num_low == 0:
+        low = estimate
+    if low < 0.0:
         raise ValueError(
             f"dist_low={dist_low:g} is too large and would result in a negative variance: the estimate is "
-            f"{estimate * self.scale:.6g}. Try a smaller value."
+            f"{estimate * self.scale:.6g}. Try a smaller value, or num_low=0 for none below the estimate."
         )
     high = estimate + dist_high / self.scale
     below = np.linspace(low, estimate, num_low + 1)
@@ -148,6 +150,7 @@ def _moved(at: MixedLMParams, vtype: str, index: int, value: float) -> MixedLMPa
         moved.vcomp[index] = value
         return moved
     factor = np.ones(len(at.cov_re))
-    factor[index] = np.sqrt(value / at.cov_re[index, index])
+    factor[index] = np.sqrt(value / at.cov_re[index, index]) if at.cov_re[index, index] else 0.0
     moved.cov_re = at.cov_re * np.outer(factor, factor)
+    moved.cov_re[index, index] = value
     return moved
