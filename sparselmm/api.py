@@ -38,6 +38,8 @@ class LinearMixedModel:
     FormulaError, DataError, PathError
         As `lmm`. A model that needs more memory than there is can still be described; `prepared`
         and `fit` raise its MemoryRefusedError.
+    MemoryRefusedError
+        The columns alone exceed what the machine has.
 
     Examples
     --------

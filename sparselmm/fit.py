@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparselmm._types import Array
-from sparselmm.covariance.model import CovarianceModel, covariance_model
+from sparselmm.covariance.model import CovarianceModel, count_theta, covariance_model
 from sparselmm.criterion import Solution, by_levels, fixed_covariance
+from sparselmm.design.size import check_products
 from sparselmm.errors import DataError, IdentifiabilityWarning
 from sparselmm.gram import Gram
 from sparselmm.linalg import spectrum
@@ -187,13 +188,17 @@ def prepare(
     ------
     DataError
         The fixed effects leave nothing of the response but rounding errors.
+    MemoryRefusedError
+        The predicted memory exceeds what the machine has.
     """
-    width = design.X.shape[1] + 1 + sum(factor.Q.shape[1] for factor in design.factors)
+    widths = [factor.Q.shape[1] for factor in design.factors]
+    check_products(design, spec.factor_names, count_theta(spec.terms))
+    width = design.X.shape[1] + 1 + sum(widths)
     with limited_threads(thread_count(16.0 * design.n * width**2, threads)):
         gram = Gram.from_design(design, spec.terms)
         _check_residual(design, gram, spec.response)
         _check_random(gram, spec)
-        model = covariance_model(spec.terms, [s for _, s in gram.shapes])
+        model = covariance_model(spec.terms, widths)
         return Prepared(spec, design, gram, choose(gram, path), model)
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Real
+from typing import Any
+
+import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,5 +41,11 @@ class Options:
             raise ValueError(f"Found tolerance={self.tolerance!r}; expected a number in (0, 1).")
         for name in ("max_evaluations", "threads"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
+            if not _is_count(value) and (value is not None or name != "threads"):
                 raise ValueError(f"Found {name}={value!r}; expected a positive integer.")
+
+
+def _is_count(value: Any) -> bool:
+    """Whether it is a whole number above zero; True is none."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return whole and bool(value > 0)

@@ -114,6 +114,15 @@ class CovarianceModel:
         return change
 
 
+def count_theta(terms: Sequence[RandomTerm]) -> int:
+    """Covariance parameters of random terms, without making their templates."""
+    total = 0
+    for term in terms:
+        s = len(term.columns)
+        total += {"scalar": 1, "diagonal": s, "unstructured": s * (s + 1) // 2}[term.template]
+    return total
+
+
 def covariance_model(terms: Sequence[RandomTerm], sizes: Sequence[int]) -> CovarianceModel:
     """The covariance model of random terms that live on factors with `sizes` coefficients per level."""
     parts, directions, maps, at = [], [], [], 0

@@ -12,6 +12,7 @@ Both doors run through the same rooms:
     factors     levels of the grouping factors and the code of every row
     assemble    order by decreasing number of levels, terms on one factor side by side in its Q
     checks      is the response constant, has a factor one level, can variances be told apart
+    size        what memory cannot hold, refused before it is made
 
 Z is never built: row i of Z_j has ``Q[i]`` in the columns of level ``codes[i]``. Learning
 (`learn_levels`, `learn_columns`) and coding (`Levels.encode`, ``matrix``) are separate steps.

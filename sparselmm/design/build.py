@@ -12,7 +12,7 @@ import pandas as pd
 from sparselmm._types import Array, Design
 from sparselmm.data import Column, Table, aligned, array_column, open_table
 from sparselmm.design.assemble import TermParts, assemble
-from sparselmm.design.checks import check_response, check_scale
+from sparselmm.design.checks import check_names, check_response, check_scale
 from sparselmm.design.contrasts import check_contrasts
 from sparselmm.design.encode import Encoder, evaluate, learn_columns
 from sparselmm.design.factors import Levels, code_column, learn_levels
@@ -203,6 +203,7 @@ class _Matrices:
         if made is None:
             columns = _some(self._columns, names)
             made = learn_columns(part, columns, self._n, self._contrasts)
+            check_names(made[0].names)
             check_scale(made[1], "Predictor", made[0].names)
             self._made[part] = made
         return made

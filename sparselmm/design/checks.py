@@ -12,6 +12,7 @@ from sparselmm.design.factors import Levels
 from sparselmm.errors import DataError, IdentifiabilityWarning
 
 _TOLERANCE = 1e-8
+_MANY = 1e8  # numbers, beyond which products of a term are not made only to see whether it is confounded
 SMALL, LARGE = (
     1e-50,
     1e50,
@@ -32,6 +33,22 @@ def check_response(y: Array, name: str) -> None:
             "a response that varies; check the column and the rows kept."
         )
     check_scale(y[:, None], "Response", [name])
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse two columns of one name, such as the intercept beside data called 'Intercept'.
+
+    Raises
+    ------
+    DataError
+        Naming it.
+    """
+    if len(set(names)) < len(names):
+        twice = max(names, key=list(names).count)
+        raise DataError(
+            f"Found two columns named '{twice}' in one sum of terms; expected one. Rename the "
+            "column of the data."
+        )
 
 
 def check_scale(matrix: Array, role: str, names: Sequence[str]) -> None:
@@ -98,7 +115,10 @@ def check_size(term: RandomTerm, factor: Factor, weights: Array | None) -> None:
         return
     count = f"{l} levels for {n} rows" if s == 1 else f"{l} levels x {s} coefficients for {n} rows"
     found = f"Grouping factor '{term.grouping}' has {count}"
-    if confounded(factor.codes, factor.Q[:, term.start : term.stop], l, weights, term.template):
+    modest = l * s**2 + s**4 <= _MANY
+    if modest and confounded(
+        factor.codes, factor.Q[:, term.start : term.stop], l, weights, term.template
+    ):
         raise DataError(
             f"{found}; the random effects of ({term.label}) cannot be told from the residual. "
             "Drop the term, reduce it, or aggregate."

@@ -5,13 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 
 from sparselmm._types import Array
 from sparselmm.design.contrasts import contrast
+from sparselmm.design.size import check_columns
 from sparselmm.errors import DataError, FormulaError
 from sparselmm.formula.tokens import syntax_message
 
@@ -52,6 +53,8 @@ def materialise(
     ------
     FormulaError, DataError
         When formulaic cannot evaluate it, or the result is not numeric.
+    MemoryRefusedError
+        When a text to be learned has more columns than the machine can hold.
     """
     from formulaic import Formula
     from formulaic.materializers import PandasMaterializer
@@ -66,8 +69,11 @@ def materialise(
     frame = pd.DataFrame(plain, index=pd.RangeIndex(n), copy=False)
     text = shown or (source if isinstance(source, str) else str(source.formula))
     with readable(text), np.errstate(all="ignore"):
+        if isinstance(source, str):
+            source = cast("ModelSpec", Formula(source))
+            check_columns(source, series, n)
         matrix: Any = PandasMaterializer(frame, context=coded).get_model_matrix(
-            Formula(source) if isinstance(source, str) else source,
+            source,
             output="numpy",
             na_action="ignore",
         )

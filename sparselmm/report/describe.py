@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sparselmm.covariance.model import covariance_model
+from sparselmm.covariance.model import count_theta
 from sparselmm.design import Design, DesignSpec
 from sparselmm.fit import Fit, Prepared
 from sparselmm.options import Options
@@ -20,12 +20,11 @@ def describe_prepared(prepared: Prepared, options: Options) -> Summary:
 
 def describe_refused(spec: DesignSpec, design: Design, refusal: str) -> Summary:
     """Shapes of a model that needs more memory than there is, and the numbers of the refusal."""
-    widths = [factor.Q.shape[1] for factor in design.factors]
     counts = _counts(
         n=len(design.y),
         fixed=count(design.X.shape[1], "fixed effect"),
         q=sum(factor.n_levels * factor.Q.shape[1] for factor in design.factors),
-        n_theta=covariance_model(spec.terms, widths).n_theta,
+        n_theta=count_theta(spec.terms),
     )
     return Summary(
         (
