@@ -26,6 +26,7 @@ from sparselmm.tall import level_products, tall_product, wide_product
 from sparselmm.threads import limited_threads, over_range, sum_over_range
 from tests.core.designs import cases, factor, one_term_each
 
+THREADS = (1, min(2, numba.config.NUMBA_NUM_THREADS))  # as many as there are to have
 SIZES = pytest.mark.parametrize("s", [1, 2, 3, 4, 5, 6])
 CASES = cases(5)
 WITH_REST = [kind for kind, case in CASES.items() if len(case.design.factors) > 1]
@@ -286,7 +287,7 @@ def test_zero_pivots_are_no_exception():
 def test_threads_change_nothing(rng):
     D, T = definite(rng, 20_000, 2), lower(rng, 2)
     found = []
-    for threads in (1, 2):
+    for threads in THREADS:
         L, logdets = np.full(D.shape, np.nan), np.full(len(D), np.nan)
         with limited_threads(threads):
             over_range(level_kernels(2).factor, len(D), D, T, L, logdets)
@@ -296,7 +297,7 @@ def test_threads_change_nothing(rng):
 
 
 @pytest.mark.parametrize("rows", [0, 1, 8_192, 8_193, 40_000])
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", THREADS)
 def test_products_of_tall_matrices(rng, rows, threads):
     a, b, c = (rng.normal(size=(rows, width)) for width in (3, 5, 40))
     blocks = rng.normal(size=(rows, 2, 3))
@@ -316,7 +317,7 @@ def test_a_range_that_fails_says_so():
     def task(begin, end):
         raise FloatingPointError(f"{begin} to {end}")
 
-    with limited_threads(2), pytest.raises(FloatingPointError, match="to"):
+    with limited_threads(THREADS[1]), pytest.raises(FloatingPointError, match="to"):
         sum_over_range(task, 100_000)
 
 
@@ -333,7 +334,7 @@ def test_threads_change_no_evaluation(path):
     model = covariance_model(terms, [2, 1])
     problem = Problem(gram, choose(gram, path).system, model, reml=True)
     found = []
-    for threads in (1, 2):
+    for threads in THREADS:
         with limited_threads(threads):
             at = problem.evaluate(np.array([0.7, 0.2, 0.5, 0.4]))
         found.append((at.deviance, *at.score, *at.information.ravel(), *at.solution.u[::97]))
