@@ -265,13 +265,12 @@ class _Reader:
 
 def _tokens(text: str, names: Sequence[str]) -> Iterator[_Token]:
     """Names (longest first), numbers and signs."""
-    longest = sorted(names, key=len, reverse=True)
     at = 0
     while at < len(text):
         if text[at].isspace():
             at += 1
             continue
-        token, stop = _token(text, at, longest)
+        token, stop = _token(text, at, names)
         yield token
         at = stop
     yield _Token("end", "", len(text))
@@ -283,7 +282,7 @@ def _token(text: str, at: int, names: Sequence[str]) -> tuple[_Token, int]:
         name = text[at + 1 : stop]
         if name in names:
             return _Token("name", name, at), stop + 1
-    for name in names:
+    for name in sorted(names, key=len, reverse=True):
         if name and text.startswith(name, at) and _ends(text, at + len(name), name):
             return _Token("name", name, at), at + len(name)
     number = NUMBER.match(text, at)
@@ -293,8 +292,7 @@ def _token(text: str, at: int, names: Sequence[str]) -> tuple[_Token, int]:
         return _Token(text[at], text[at], at), at + 1
     word = re.match(r"[\w.\[\]:]+|.", text[at:], re.DOTALL)
     unknown = word.group() if word else text[at]
-    message = _unknown(unknown, sorted(names, key=list(names).index))
-    raise InferenceError(pointed(message, text, at, at + len(unknown)))
+    raise InferenceError(pointed(_unknown(unknown, names), text, at, at + len(unknown)))
 
 
 def _ends(text: str, stop: int, name: str) -> bool:

@@ -6,6 +6,7 @@ import pytest
 
 import sparselmm as slm
 from sparselmm.errors import InferenceError
+from sparselmm.inference.hypotheses import parse_hypotheses
 from sparselmm.inference.names import find_names
 
 KNOWN = ["sd_Intercept|g", "sd_x|g.1", "cor_a.b.c|h", "sigma", "Intercept", "x"]
@@ -48,3 +49,9 @@ def test_every_method_finds_what_varcorr_shows(sleepstudy):
     assert "Did you mean 'sd_Days|Subject.1'" in message
     with pytest.raises(InferenceError, match="use method='profile' or 'bootstrap'"):
         fit.conf_int(parm="sd_Days|Subject")
+
+
+def test_an_unknown_name_lists_coefficients_in_their_order():
+    with pytest.raises(InferenceError, match=r"the fixed effects are 'a', 'b', 'longer'\.\n"):
+        parse_hypotheses("c = 0", ["a", "b", "longer"])
+    assert parse_hypotheses("a:b - a", ["a", "a:b"]).L.tolist() == [[-1.0, 1.0]]
