@@ -161,8 +161,6 @@ def test_predictions(fitted):
 
 def test_hat_values(fitted):
     case, fit = fitted
-    if not hasattr(fit, "hatvalues"):
-        pytest.skip("no hatvalues yet")
     hat = np.asarray(fit.hatvalues())
     close(hat[:5], case["hat"]["first"], 1e-5)
     if case["hat"].get("sum") is not None:
