@@ -84,6 +84,11 @@ def degrees_of_freedom(
         values = np.full(len(fit.spec.column_names), np.nan)
         values[fit.kept] = ddf(fit, np.eye(fit.p), method)
         return pd.Series(values, index=names(fit), name="df")
+    if isinstance(hypothesis, str) and hypothesis in METHODS and hypothesis not in names(fit):
+        raise InferenceError(
+            f"Found the method {hypothesis!r} where a hypothesis stands; expected a hypothesis such as 'x1 - x2'. "
+            f"Write method={hypothesis!r}."
+        )
     rows, L = fixed_hypotheses(fit, hypothesis)
     return pd.Series(ddf(fit, L, method), index=list(rows.labels), name="df")
 

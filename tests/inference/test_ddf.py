@@ -235,3 +235,9 @@ def test_many_small_groups_are_no_obstacle(rng):
     np.testing.assert_allclose(
         kenward_roger(fit.fit).cov_beta, fit.fit.cov_beta, rtol=1e-2, atol=1e-6
     )
+
+
+def test_a_method_in_the_place_of_a_hypothesis_is_recognised(sleepstudy):
+    fit = slm.lmm("Reaction ~ Days + (1 | Subject)", sleepstudy)
+    with pytest.raises(InferenceError, match="Write method='kenward-roger'"):
+        fit.ddf("kenward-roger")

@@ -160,6 +160,16 @@ def test_density_of_sigma_has_one_peak():
     assert (np.diff(np.sign(np.diff(density))) != 0).sum() == 1
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_flat_directions_are_named():
+    """Every lot has one source, so that variance and correlation cannot be told apart."""
+    oxide = slm.load_dataset("oxide")
+    fit = slm.lmm("Thickness ~ 1 + (1 | Source) + (Source | Lot)", oxide, reml=False)
+    with pytest.warns(ConvergenceWarning, match="does not rise there: other values fit as well"):
+        found = fit.profile(["sd_Source[T.2]|Lot", "sigma"]).conf_int()
+    assert np.isfinite(found.loc["sigma"]).all()
+
+
 def test_correlation_without_variance_is_explained():
     found = slm.lmm("y ~ x + (x | g)", growth(1, 0.5), reml=False).profile("cor_Intercept.x|g")
     assert found.conf_int().to_numpy().tolist() == [[-1.0, 1.0]]

@@ -25,6 +25,8 @@ FARTHEST_JUMP = 2.5  # in zeta's steps
 MOST_NODES = 40
 LARGEST_TURN = 1.2  # on the scale of correlations: who gains so little on the way may never arrive
 TOO_FAR = 1.6  # steps of zeta, where one was aimed at
+UNSEEN = 1e-12  # smallest rise of the deviance that counts: below it a slope of zeta means nothing
+RISEN = 0.01  # zeta from which on it is seen to rise
 BEYOND = 1.03  # aim of the last node, relative to the reach: not to fall short of it
 CLOSE = 5e-4  # in zeta: from here a cubic finds the end of an interval
 INSIDE, AT_ENDS = 1e-4, 1e-6  # fall of the deviance that is left: at nodes, at ends of intervals
@@ -33,6 +35,7 @@ STUCK = (
     "the profile could not be followed further",
     "the profile could not be followed further: has the function a kink, a bound or no value there?",
 )  # why a side ends early: a parameter's, a function's
+LEVEL = "the deviance does not rise there: other values fit as well"
 
 
 class LowerDeviance(Exception):
@@ -98,7 +101,7 @@ class Walk:
         rise = anchor.deviance - self.best
         if rise < -self.tolerance():
             raise LowerDeviance(anchor.point)
-        zeta = self.sign * np.sqrt(max(rise, 1e-300))
+        zeta = self.sign * np.sqrt(max(rise, UNSEEN))
         kept = replace(anchor, point=slim(anchor.point)) if self.large else anchor
         return Node(anchor.phi, zeta, anchor.slope / (2.0 * zeta), anchor.deviance, kept)
 
@@ -160,7 +163,8 @@ def walk_side(
         if new is None or node is None or abs(node.zeta) <= abs(last.zeta):
             if bound is None:
                 bound = _bound_node(walk, held.point if held else start)
-            side.note = STUCK[isinstance(walk.target, Custom)]
+            level = 0.0 < abs(last.zeta) < RISEN
+            side.note = LEVEL if level else STUCK[isinstance(walk.target, Custom)]
             break
         if np.isfinite(last.phi) and abs(node.zeta) > abs(last.zeta) + TOO_FAR * spacing:
             side.nodes += _between(walk, held, start, last, node, side)
