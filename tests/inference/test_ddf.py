@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import sparselmm as slm
+from sparselmm.errors import InferenceError
 from sparselmm.inference import kenward_roger as kr_module
 from sparselmm.inference.ddf import f_ddf
 from sparselmm.inference.kenward_roger import kenward_roger, predict_cost
