@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from sparselmm._types import Array
 from sparselmm.design import Design, DesignSpec, build_design
-from sparselmm.errors import DataError, MemoryRefusedError
+from sparselmm.errors import DataError, MemoryRefusedError, warn
 from sparselmm.fit import Prepared, fit, prepare
 from sparselmm.options import Options
 from sparselmm.report.describe import describe_prepared, describe_refused
@@ -240,7 +239,7 @@ def _fit(
             report=report,
         )
     for category, message in complaints(record):
-        warnings.warn(message, category, stacklevel=3)
+        warn(message, category)
     return Results(record)
 
 

@@ -7,6 +7,12 @@ found, what is expected and what to do.
 
 from __future__ import annotations
 
+import functools
+import os
+import sys
+import warnings
+from pathlib import Path
+
 __all__ = [
     "ConvergenceError",
     "ConvergenceWarning",
@@ -84,3 +90,15 @@ def pointed(message: str, formula: str, start: int, stop: int | None = None) -> 
     carets = "^" * max(1, (stop or start + 1) - start)
     line = formula.replace("\n", " ").replace("\t", " ")
     return f"{message}\n    {line}\n    {' ' * start}{carets}"
+
+
+# Cached properties of the package are called through functools.
+_INSIDE = (f"{Path(__file__).parent}{os.sep}", functools.__file__)
+
+
+def warn(message: str, kind: type[Warning]) -> None:
+    """Warn at the line that called into this package."""
+    frame, level = sys._getframe(1), 2
+    while frame is not None and frame.f_code.co_filename.startswith(_INSIDE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, kind, stacklevel=level)

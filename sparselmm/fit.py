@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from sparselmm._types import Array
 from sparselmm.covariance.model import CovarianceModel, count_theta, covariance_model
 from sparselmm.criterion import Solution, by_levels, fixed_covariance
 from sparselmm.design.size import check_products
-from sparselmm.errors import DataError, IdentifiabilityWarning
+from sparselmm.errors import DataError, IdentifiabilityWarning, warn
 from sparselmm.gram import Gram
 from sparselmm.linalg import spectrum
 from sparselmm.optimise import Entry, Optimum, minimise
@@ -232,12 +231,29 @@ def _check_random(gram: Gram, spec: DesignSpec) -> None:
             )
         root = spectrum(products)
         if root.values[0] < DEPENDENT:
-            warnings.warn(
+            warn(
                 f"The columns of ({term.label}) depend on each other, so their covariances are not identified: "
                 "other values give the same fit. Drop one of them.",
                 IdentifiabilityWarning,
-                stacklevel=5,
             )
+    for (i, j), block in gram.cross.items():
+        if len(block.indices) == gram.shapes[i][0] == gram.shapes[j][0]:
+            _check_same_groups(gram, spec, i, j)
+
+
+def _check_same_groups(gram: Gram, spec: DesignSpec, i: int, j: int) -> None:
+    """Warn of terms that repeat each other on two factors with the same groups under other names."""
+    own, mixed, other = (
+        blocks.sum(axis=0) for blocks in (gram.ZtZ[i], gram.cross[i, j].values, gram.ZtZ[j])
+    )
+    products = np.block([[own, mixed], [mixed.T, other]])
+    if spectrum(products).values[0] < DEPENDENT:
+        first, second = (spec.factor_names[k] for k in (i, j))
+        warn(
+            f"Grouping factors '{first}' and '{second}' have the same groups, and their terms have columns in common: "
+            "only the sum of those variances is identified. Drop one of them.",
+            IdentifiabilityWarning,
+        )
 
 
 def fit(

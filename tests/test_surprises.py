@@ -34,6 +34,36 @@ def test_dependent_columns_left_of_a_bar_are_said(sleep):
         slm.lmm("Reaction ~ Days + (Days + twice | Subject)", sleep.assign(twice=2 * sleep["Days"]))
 
 
+def test_the_same_groups_under_two_names_are_said(sleep):
+    twice = sleep.assign(again=sleep["Subject"].astype(str) + "'")
+    with pytest.warns(
+        slm.IdentifiabilityWarning, match="'Subject' and 'again' have the same"
+    ) as seen:
+        slm.lmm("Reaction ~ Days + (1 | Subject) + (Days | again)", twice)
+    assert seen[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", slm.IdentifiabilityWarning)
+        split = slm.lmm("Reaction ~ Days + (1 | Subject) + (0 + Days | again)", twice)
+    whole = slm.lmm("Reaction ~ Days + (Days || Subject)", sleep)
+    assert split.deviance == pytest.approx(whole.deviance, rel=1e-10)
+
+
+def test_warnings_point_at_the_line_of_the_caller(sleep):
+    dependent = sleep.assign(twice=2 * sleep["Days"])
+    formula = "Reaction ~ Days + (0 + Days + twice | Subject)"
+    calls = (
+        lambda: slm.lmm(formula, dependent),
+        lambda: slm.LinearMixedModel(formula, dependent),
+        lambda: slm.mixedlm(
+            "Reaction ~ Days", dependent, groups="Subject", re_formula="0 + Days + twice"
+        ).fit(),
+    )
+    for call in calls:
+        with pytest.warns(slm.IdentifiabilityWarning) as seen:
+            call()
+        assert {one.filename for one in seen} == {__file__}
+
+
 def test_a_column_of_zeros_left_of_a_bar_is_refused(sleep):
     with pytest.raises(slm.DataError, match="'zero' of .* is zero in all rows"):
         slm.lmm("Reaction ~ Days + (0 + zero | Subject)", sleep.assign(zero=0.0))

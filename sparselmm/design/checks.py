@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 
 from sparselmm._types import Array, Factor, RandomTerm
 from sparselmm.design.factors import Levels
-from sparselmm.errors import DataError, IdentifiabilityWarning
+from sparselmm.errors import DataError, IdentifiabilityWarning, warn
 
 _TOLERANCE = 1e-8
 _MANY = 1e8  # numbers, beyond which products of a term are not made only to see whether it is confounded
@@ -123,12 +122,11 @@ def check_size(term: RandomTerm, factor: Factor, weights: Array | None) -> None:
             f"{found}; the random effects of ({term.label}) cannot be told from the residual. "
             "Drop the term, reduce it, or aggregate."
         )
-    warnings.warn(
+    warn(
         f"{found}; fewer random coefficients than rows are expected. The variances of "
         f"({term.label}) rest on the pattern of the predictor or the weights alone; "
         "consider a simpler term.",
         IdentifiabilityWarning,
-        stacklevel=5,  # the caller of `lmm`
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,7 +12,7 @@ import pandas as pd
 
 from sparselmm._types import Array, RandomTerm
 from sparselmm.basis import triangular_factor
-from sparselmm.errors import ConvergenceWarning, InferenceError
+from sparselmm.errors import ConvergenceWarning, InferenceError, warn
 from sparselmm.fit import Fit
 from sparselmm.fit import fit as refit
 from sparselmm.inference.distributions import chi2_tail
@@ -115,7 +114,7 @@ def compare(*models: Any, refit: bool = True) -> Comparison:
     fits, notes = _same_criterion(fits, refit)
     stopped = _stopped(fits)
     if stopped:
-        warnings.warn(stopped, ConvergenceWarning, stacklevel=2)
+        warn(stopped, ConvergenceWarning)
         notes.append(stopped)
     order = sorted(range(len(fits)), key=lambda i: _parameters(fits[i]))
     rows = [_row(fits[i]) for i in order]

@@ -12,7 +12,6 @@ left out by `random`. Intervals are normal; the uncertainty of theta is not in t
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -23,7 +22,7 @@ import pandas as pd
 from sparselmm import predict as points
 from sparselmm._types import Array
 from sparselmm.data import missing_rows, open_table
-from sparselmm.errors import InferenceError, SparseLMMWarning
+from sparselmm.errors import InferenceError, SparseLMMWarning, warn
 from sparselmm.fit import Fit
 from sparselmm.inference.distributions import check_level, two_sided_quantile
 from sparselmm.joint import joint_rows
@@ -235,9 +234,8 @@ def _warn_unweighted(fit: Fit) -> None:
         return
     name = fit.spec.weights_name
     missing = f" (no column '{name}')" if name else ""
-    warnings.warn(
+    warn(
         f"Found new observations without weights{missing}; expected some, for the fit has them. The intervals are for "
         "weight 1: pass weights=, one number or one per row.",
         SparseLMMWarning,
-        stacklevel=6,
     )

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import functools
-import os
 import sys
-import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 from sparselmm.errors import (
     ConvergenceWarning,
@@ -15,22 +12,12 @@ from sparselmm.errors import (
     RankWarning,
     SingularFitWarning,
     SparseLMMWarning,
+    warn,
 )
-
-# Cached properties of the package are called through functools.
-INSIDE = (f"{Path(__file__).parents[2]}{os.sep}", functools.__file__)
 
 
 class UnusedArgumentWarning(SparseLMMWarning, FutureWarning):
     """An argument of statsmodels that chooses nothing here."""
-
-
-def _warn(message: str, kind: type[Warning]) -> None:
-    """Warn at the line that called into this package."""
-    frame, level = sys._getframe(1), 2
-    while frame is not None and frame.f_code.co_filename.startswith(INSIDE):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, kind, stacklevel=level)
 
 
 def _both(own: type[Warning], foreign: str) -> type[Warning]:
@@ -51,7 +38,7 @@ def warn_singular(terms: str) -> None:
         "correlation is 1 or -1. The fit is the optimum; standard errors of these variance "
         "parameters do not exist. A simpler random-effects structure gives the same likelihood."
     )
-    _warn(message, _both(SingularFitWarning, "SingularMatrixWarning"))
+    warn(message, _both(SingularFitWarning, "SingularMatrixWarning"))
 
 
 def warn_nearly_singular() -> None:
@@ -61,7 +48,7 @@ def warn_nearly_singular() -> None:
         "standard error of zero. The fit is the optimum; intervals from standard errors mean little here, use "
         "profile_re or a likelihood-ratio test."
     )
-    _warn(message, _both(SingularFitWarning, "SingularMatrixWarning"))
+    warn(message, _both(SingularFitWarning, "SingularMatrixWarning"))
 
 
 def warn_dropped(names: Sequence[str]) -> None:
@@ -70,7 +57,7 @@ def warn_dropped(names: Sequence[str]) -> None:
         f"Columns of exog depend on the columns before them: {', '.join(names)}; their estimates are NaN and "
         "the rest is fitted without them. Leave them out."
     )
-    _warn(message, RankWarning)
+    warn(message, RankWarning)
 
 
 def warn_confounded(one: str, other: str) -> None:
@@ -79,17 +66,17 @@ def warn_confounded(one: str, other: str) -> None:
         f"{one[0].upper()}{one[1:]} has the columns and the levels of {other}: only the sum of their variances is "
         "identified, and how it is shared between them means nothing. Leave one of them out."
     )
-    _warn(message, IdentifiabilityWarning)
+    warn(message, IdentifiabilityWarning)
 
 
 def warn_not_converged(reason: str) -> None:
     """Say that a fit has not passed its certificate."""
-    _warn(f"MixedLM: {reason}.", _both(ConvergenceWarning, "ConvergenceWarning"))
+    warn(f"MixedLM: {reason}.", _both(ConvergenceWarning, "ConvergenceWarning"))
 
 
 def warn_unused(message: str) -> None:
     """Say that an argument chooses nothing here, and what to write."""
-    _warn(message, UnusedArgumentWarning)
+    warn(message, UnusedArgumentWarning)
 
 
 def warn_old_components() -> None:
@@ -98,4 +85,4 @@ def warn_old_components() -> None:
         "Using deprecated variance components format: pass exog_vc=VCSpec(names, colnames, mats) "
         "rather than a dictionary."
     )
-    _warn(message, FutureWarning)
+    warn(message, FutureWarning)

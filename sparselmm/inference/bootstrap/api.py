@@ -6,7 +6,6 @@ which they finish changes a number.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparselmm._types import Array
-from sparselmm.errors import ConvergenceWarning, InferenceError
+from sparselmm.errors import ConvergenceWarning, InferenceError, warn
 from sparselmm.fit import Fit
 from sparselmm.inference.bootstrap.record import Bootstrap, check_enough, interval_function
 from sparselmm.inference.bootstrap.replicate import (
@@ -82,10 +81,9 @@ class Plan:
         except KeyboardInterrupt:
             if not outcome:
                 raise
-            warnings.warn(
+            warn(
                 f"Interrupted after {len(outcome)} of {first + nsim} replicates; these are kept, extend() goes on.",
                 ConvergenceWarning,
-                stacklevel=4,
             )
         frame = pd.DataFrame(np.concatenate(values), columns=self.sampler.names)
         return Bootstrap(self.estimate, frame, np.array(outcome, dtype=object), self.kind, self)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -13,7 +12,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from sparselmm._types import Array, RandomTerm
-from sparselmm.errors import ConvergenceWarning, InferenceError
+from sparselmm.errors import ConvergenceWarning, InferenceError, warn
 from sparselmm.fit import Fit
 from sparselmm.fit import fit as refit
 from sparselmm.inference.distributions import check_level
@@ -134,7 +133,7 @@ def profile(
             fall = fit.deviance - found.point.value
             fit = _by_ml(fit, found.point.theta)
             note = f"a deviance lower by {fall:.2g} was met on the way: the optimum was corrected"
-            warnings.warn(note[0].upper() + note[1:], ConvergenceWarning, stacklevel=2)
+            warn(note[0].upper() + note[1:], ConvergenceWarning)
             notes.append(note)
     else:
         raise InferenceError(
@@ -273,9 +272,8 @@ def _warn_of_gaps(curves: list[Curve], level: float) -> None:
         if np.isnan(end)
     ]
     if missing:
-        warnings.warn(
+        warn(
             f"Found no {'; no '.join(missing)}: NaN in the intervals. Look at the curves with "
             "plots.profile_zeta, or take method='bootstrap'.",
             ConvergenceWarning,
-            stacklevel=3,
         )
