@@ -191,14 +191,18 @@ MODELS = {
     "tolerance that is no number": (
         lambda: slm.Options(tolerance="1e-3"),  # type: ignore[arg-type]
         ValueError,
-        "Found tolerance='1e-3'; expected a number above 0 and at most 4.9e-07, beyond which no fit passes its "
-        "certificate. Leave it out for the default.",
+        (
+            "Found tolerance='1e-3'; expected a number above 0 and at most 4.9e-07, beyond which no fit passes its "
+            "certificate. Leave it out for the default."
+        ),
     ),
     "tolerance beyond the certificate": (
         lambda: slm.Options(tolerance=1e-6),
         ValueError,
-        "Found tolerance=1e-06; expected a number above 0 and at most 4.9e-07, beyond which no fit passes its "
-        "certificate. Leave it out for the default.",
+        (
+            "Found tolerance=1e-06; expected a number above 0 and at most 4.9e-07, beyond which no fit passes its "
+            "certificate. Leave it out for the default."
+        ),
     ),
     "reml is no truth value": (
         lambda: slm.lmm(SLOPE, sleep(), reml="ML"),

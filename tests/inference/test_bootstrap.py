@@ -53,7 +53,7 @@ def test_replicates_are_refits(fit):
 
 def test_replicates_of_large_designs_end_near_their_optimum(fit, replicates, monkeypatch):
     """Without the engine of small designs a replicate may miss its optimum by a hundredth of a standard error."""
-    monkeypatch.setattr(replicate, "make_engine", lambda problem: None)
+    monkeypatch.setattr(replicate, "make_engine", lambda _: None)
     large = fit.bootstrap(60, rng=1)
     exact = replicates.replicates.iloc[:60]
     inside = exact["cor_Intercept.Days|Subject"].abs() < 0.95
