@@ -5,6 +5,7 @@ Every public name is loaded on first use, so ``import sparselmm`` costs nothing.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from sparselmm.optimise import Outcome
     from sparselmm.options import Options
     from sparselmm.results import Results
+
+# OpenBLAS reads it when scipy.linalg loads it: threads that wait spin for 2^16 cycles before they sleep, not for 2^26,
+# tens of milliseconds in which they hold cores that kernels and other processes could use.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "16")
 
 __version__ = "0.1.0.dev0"
 
