@@ -32,7 +32,7 @@ from sparselmm.gram import Gram
 from sparselmm.kernels.blockchol import level_kernels
 from sparselmm.linalg import cholesky_lower, solve_lower, solve_lower_transposed, weighted_sum
 from sparselmm.systems.base import Factored, System
-from sparselmm.tall import level_products, tall_product
+from sparselmm.tall import level_products, tall_product, wide_product
 from sparselmm.threads import over_range
 
 
@@ -122,7 +122,7 @@ def solve_at(gram: Gram, system: System, T: Sequence[Array], *, reml: bool) -> S
     L_M = cholesky_lower(inner[:p, :p])
     half = solve_lower(L_M, inner[:p, p])
     beta = solve_lower_transposed(L_M, half)
-    u = V @ np.append(-beta, 1.0)
+    u = wide_product(V, np.append(-beta, 1.0)[:, None])[:, 0]
     r2 = float(inner[p, p] - half @ half)
     nu = n - p if reml else n
     logdet_M = 2.0 * float(np.log(L_M.diagonal()).sum())
@@ -149,7 +149,7 @@ def gradient_matrices(gram: Gram, at: Solution) -> list[Array]:
     matrices = []
     views = by_levels(gram.shapes, at.u)
     for (levels, s), B, U in zip(gram.shapes, inverse_sums(gram, at), views, strict=True):
-        matrices.append(levels * np.eye(s) - B - U.T @ U / at.s2)
+        matrices.append(levels * np.eye(s) - B - tall_product(U, U) / at.s2)
     return matrices
 
 
@@ -166,7 +166,7 @@ def average_information(gram: Gram, at: Solution, directions: Sequence[tuple[int
     ndarray, shape (m, m)
     """
     U = by_levels(gram.shapes, at.u)
-    squares = [u.T @ u for u in U]
+    squares = [tall_product(u, u) for u in U]
     along = np.array([np.vdot(S, squares[j]) for j, S in directions])
     inner = np.zeros((len(directions), len(directions)))
     for a, (j, first) in enumerate(directions):
@@ -189,7 +189,7 @@ def _directions(gram: Gram, U: Sequence[Array], directions: Sequence[tuple[int, 
     """d_a = U S_a by levels, zero outside of S_a's factor; shape (q, m)."""
     if len(U) == 1:
         stack = np.stack([S for _, S in directions], axis=2)
-        return (U[0] @ stack.reshape(len(stack), -1)).reshape(gram.q, len(directions))
+        return wide_product(U[0], stack.reshape(len(stack), -1)).reshape(gram.q, len(directions))
     D = np.zeros((gram.q, len(directions)))
     for factor, (u, view) in enumerate(zip(U, by_levels(gram.shapes, D), strict=True)):
         for a, (j, S) in enumerate(directions):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import numpy as np
 
 from sparselmm._types import Array
+from sparselmm.kernels.products import STRIP, strip_products
 from sparselmm.threads import over_range, sum_over_range
 
-NARROW, STRIP = 128, 8_192  # entries of a product for which so many rows are taken at a time
+NARROW = 128  # entries of a product up to which rows are taken in strips
 
 
 def tall_product(a: Array, b: Array) -> Array:
@@ -23,15 +23,11 @@ def tall_product(a: Array, b: Array) -> Array:
         return a.T @ b
     if a.shape[1] * b.shape[1] > NARROW:
         return sum_over_range(lambda begin, end: a[begin:end].T @ b[begin:end], len(a))
-    if a is b and a.shape[1] > 1:
-        half = a.shape[1] // 2
-        return np.concatenate([tall_product(a[:, :half], b), tall_product(a[:, half:], b)])
+    left, right = np.ascontiguousarray(a), np.ascontiguousarray(b)
 
     def strips(begin: int, end: int) -> Array:
-        edges = [begin, *range(begin + STRIP, end, STRIP), end]
-        total = a[begin : edges[1]].T @ b[begin : edges[1]]
-        for first, last in pairwise(edges[1:]):
-            total += a[first:last].T @ b[first:last]
+        total = np.empty((a.shape[1], b.shape[1]))
+        strip_products(begin, end, left, right, total)
         return total
 
     return sum_over_range(strips, len(a))
