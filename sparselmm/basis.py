@@ -65,9 +65,8 @@ class Basis:
 
     def fixed_and_response(self, X: Array, y: Array, offset: Array | None) -> Array:
         """[X~ y~], shape (n, p + 1)."""
-        out = wide_product(self._kept(X), np.column_stack([np.linalg.inv(self.Rx), -self.beta0]))
-        out[:, -1] += y if offset is None else y - offset
-        return out
+        columns = np.column_stack([np.linalg.inv(self.Rx), -self.beta0])
+        return wide_product(self._kept(X), columns, y if offset is None else y - offset)
 
     def random(self, factor: int, Q: Array) -> Array:
         """Q~ of one factor."""

@@ -40,12 +40,14 @@ def level_products(left: Array, right: Array) -> Array:
     return tall_product(a, b).reshape(*left.shape[1:], *right.shape[1:])
 
 
-def wide_product(a: Array, b: Array) -> Array:
-    """a b for many rows of a."""
+def wide_product(a: Array, b: Array, last: Array | None = None) -> Array:
+    """a b for many rows of a, with `last` added to its last column."""
     out = np.empty((len(a), b.shape[1]))
 
     def fill(begin: int, end: int) -> None:
         np.matmul(a[begin:end], b, out=out[begin:end])
+        if last is not None:
+            out[begin:end, -1] += last[begin:end]
 
     over_range(fill, len(a))
     return out

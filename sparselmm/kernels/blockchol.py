@@ -50,8 +50,8 @@ def _make(fixed: int) -> LevelKernels:
     """Kernels for one block size; 0 reads the size from the arrays."""
 
     @njit(cache=True, nogil=True, error_model="numpy")
-    def factor(begin, end, D, T, L, logdets):
-        """L[l] L[l]' = T' D[l] T + I and its log-determinant; D, L (levels, s, s), T (s, s) lower."""
+    def factor(begin, end, D, T, L, roots):
+        """L[l] L[l]' = T' D[l] T + I and the root of its determinant; D, L (levels, s, s), T (s, s) lower."""
         s = fixed if fixed else T.shape[0]
         for level in range(begin, end):
             pivots = 1.0
@@ -69,7 +69,7 @@ def _make(fixed: int) -> LevelKernels:
                 for b in range(a + 1, s):
                     L[level, a, b] = 0.0
                 pivots *= L[level, a, a]
-            logdets[level] = 2.0 * np.log(pivots)
+            roots[level] = pivots
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def apply_transpose(begin, end, T, R, out):

@@ -150,9 +150,10 @@ class System:
         T1 = np.ascontiguousarray(T[lead.index])
         T_rest = [np.ascontiguousarray(T[j]) for j in lead.rest]
         kernels, levels = level_kernels(len(T1)), len(lead.D)
-        L11, logdets = np.empty(lead.D.shape), np.empty(levels)
-        over_range(kernels.factor, levels, lead.D, T1, L11, logdets)
-        logdet = float(logdets.sum())
+        L11, roots = np.empty(lead.D.shape), np.empty(levels)
+        over_range(kernels.factor, levels, lead.D, T1, L11, roots)
+        with np.errstate(invalid="ignore", divide="ignore"):  # a step too long ends it
+            logdet = 2.0 * float(np.log(roots, out=roots).sum())
         if not lead.n_S:
             return Factored(logdet, lead, L11, np.empty((0, len(T1))), NO_SCHUR)
         G = np.empty((len(lead.cols), len(T1)))
