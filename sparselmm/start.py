@@ -29,7 +29,7 @@ SMALLEST_SHARE = (
 
 def level_information(gram: Gram) -> list[Array]:
     """Mean of the diagonal of Z_l'WZ_l over levels, shape (s_j,), one per factor; one for a column of zeros."""
-    means = [np.einsum("laa->a", block) / len(block) for block in gram.ZtZ]
+    means = [weighted_sum(block).diagonal() / len(block) for block in gram.ZtZ]
     return [np.where(own > 0.0, own, 1.0) for own in means]
 
 
@@ -56,7 +56,10 @@ def _factor(Psi: Array, information: Array) -> Array:
 
 def _moments(gram: Gram, model: CovarianceModel) -> Array:
     """psi_b / sigma² of every direction, shape (n_theta,)."""
-    weights = [_reciprocal(np.einsum("laa->l", block)) for block in gram.ZtZ]
+    weights = [
+        _reciprocal(block.reshape(len(block), -1) @ np.eye(block.shape[1]).ravel())
+        for block in gram.ZtZ
+    ]
     directions = model.directions
     m = len(directions)
     equations, sums = np.zeros((m + 1, m + 1)), np.zeros(m + 1)
