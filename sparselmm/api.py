@@ -229,7 +229,7 @@ def _fit(
     options: Options | None,
     progress: bool,
 ) -> Results:
-    """The one way to a fit: bar, optimum, warnings that point at the caller's caller."""
+    """The one way to a fit: bar, optimum, warnings."""
     with progress_bar(progress) as report:
         record = fit(
             prepared,

@@ -14,7 +14,7 @@ from sparselmm.criterion import Solution, by_levels, fixed_covariance
 from sparselmm.design.size import check_products
 from sparselmm.errors import DataError, IdentifiabilityWarning, warn
 from sparselmm.gram import Gram
-from sparselmm.linalg import spectrum
+from sparselmm.linalg import spectrum, weighted_sum
 from sparselmm.optimise import Entry, Optimum, minimise
 from sparselmm.options import Options
 from sparselmm.problem import Problem
@@ -222,7 +222,8 @@ def _check_residual(design: Design, gram: Gram, response: str) -> None:
 def _check_random(gram: Gram, spec: DesignSpec) -> None:
     """Refuse columns of zeros left of a bar, warn of columns that depend on each other."""
     for term in spec.terms:
-        products = gram.ZtZ[term.factor].sum(axis=0)[term.start : term.stop, term.start : term.stop]
+        own = slice(term.start, term.stop)
+        products = weighted_sum(gram.ZtZ[term.factor])[own, own]
         size = products.diagonal()
         if (size <= 0.0).any():
             name = term.columns[int(np.flatnonzero(size <= 0.0)[0])]
@@ -244,7 +245,7 @@ def _check_random(gram: Gram, spec: DesignSpec) -> None:
 def _check_same_groups(gram: Gram, spec: DesignSpec, i: int, j: int) -> None:
     """Warn of terms that repeat each other on two factors with the same groups under other names."""
     own, mixed, other = (
-        blocks.sum(axis=0) for blocks in (gram.ZtZ[i], gram.cross[i, j].values, gram.ZtZ[j])
+        weighted_sum(blocks) for blocks in (gram.ZtZ[i], gram.cross[i, j].values, gram.ZtZ[j])
     )
     products = np.block([[own, mixed], [mixed.T, other]])
     if spectrum(products).values[0] < DEPENDENT:

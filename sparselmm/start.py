@@ -22,6 +22,7 @@ from sparselmm.linalg import weighted_sum
 from sparselmm.tall import tall_product
 
 BLURRED = 1e-6  # relative singular value of the equations below which a direction is not told apart
+WIDE = 8  # coefficients per level up to which moments tell about covariances too
 SMALLEST_SHARE = (
     0.1  # of the variance at which a component begins to show: 1 / (mean information per level)
 )
@@ -71,24 +72,24 @@ def _moments(gram: Gram, model: CovarianceModel) -> Array:
             sums[a] = np.vdot(squares, S)
             equations[a, m], equations[m, a] = np.vdot(noise, S), np.vdot(size, S)
     for i in range(len(gram.shapes)):
+        own, left = _on(directions, i)
         for j in range(len(gram.shapes)):
-            pairs = _pairs(gram, i, j, weights[i])
-            for a, (_, left) in ((a, d) for a, d in enumerate(directions) if d[0] == i):
-                for b, (_, right) in ((b, d) for b, d in enumerate(directions) if d[0] == j):
-                    equations[a, b] = np.einsum("acbd,ab,cd->", pairs, left, right)
+            other, right = _on(directions, j)
+            equations[np.ix_(own, other)] = _traces(gram, i, j, weights[i], left, right)
     equations[m, m], sums[m] = gram.n, gram.XytXy[-1, -1]
-    solution = _non_negative(equations, sums, directions)
+    told = np.array([*(len(S) <= WIDE or S.trace() > 0.0 for _, S in directions), True])
+    solution = _non_negative(equations, sums, directions, told)
     return solution[:m] / max(solution[m], 1e-3 * sums[m] / gram.n, np.finfo(float).tiny)
 
 
 def _non_negative(
-    equations: Array, sums: Array, directions: tuple[tuple[int, Array], ...]
+    equations: Array, sums: Array, directions: tuple[tuple[int, Array], ...], told: Array
 ) -> Array:
     """Least squares with negative variances, and the covariances with them, set to zero round after round."""
     size = np.abs(equations.diagonal())
     scale = np.sqrt(np.maximum(size, BLURRED * size.max()))
     variance = np.array([*(S.trace() > 0.0 for _, S in directions), True])
-    free = np.ones(len(sums), dtype=bool)
+    free = told.copy()
     while True:
         x = np.zeros(len(sums))
         scaled = equations[free][:, free] / scale[free] / scale[free, None]
@@ -106,8 +107,17 @@ def _meet(first: tuple[int, Array], second: tuple[int, Array]) -> bool:
     return first[0] == second[0] and bool((first[1] @ second[1]).any())
 
 
-def _pairs(gram: Gram, i: int, j: int, weight: Array) -> Array:
-    """Sum of w_l N_lm[a, c] N_lm[b, d] over the pairs of levels, shape (s_i, s_j, s_i, s_j)."""
+def _on(directions: tuple[tuple[int, Array], ...], factor: int) -> tuple[list[int], Array]:
+    """Which directions belong to a factor, and their matrices, shape (m_j, s_j, s_j)."""
+    own = [a for a, (j, _) in enumerate(directions) if j == factor]
+    return own, np.array([directions[a][1] for a in own])
+
+
+def _traces(gram: Gram, i: int, j: int, weight: Array, left: Array, right: Array) -> Array:
+    """Sum of w_l tr(S_a N_lm S_b N_lm') over the pairs of levels, for directions of two factors.
+
+    Between wide factors the variances alone are followed: all products of two entries would be (s_i s_j)² numbers.
+    """
     if i == j:
         values, weights = gram.ZtZ[i], weight
     elif i < j:
@@ -116,9 +126,14 @@ def _pairs(gram: Gram, i: int, j: int, weight: Array) -> Array:
     else:
         block = gram.cross[j, i]
         values, weights = block.values.transpose(0, 2, 1), weight[block.indices]
+    shape = values.shape[1:]
+    if shape[0] * shape[1] > WIDE**2:
+        diagonals = (np.einsum("maa->ma", S) for S in (left, right))
+        squares = np.einsum("l,lac,lac->ac", weights, values, values)
+        return np.linalg.multi_dot([next(diagonals), squares, next(diagonals).T])
     flat = values.reshape(len(values), -1)
-    products = tall_product(flat * weights[:, None], flat)
-    return products.reshape(*values.shape[1:], *values.shape[1:])
+    products = tall_product(flat * weights[:, None], flat).reshape(*shape, *shape)
+    return np.tensordot(np.tensordot(left, products, ((1, 2), (0, 2))), right, ((1, 2), (1, 2)))
 
 
 def _reciprocal(values: Array) -> Array:

@@ -10,7 +10,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, partial
@@ -124,10 +124,14 @@ def side_by_side(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
             results[i] = task()
 
     others = [_pool(_current.get()).submit(work) for _ in range(threads - 1)]
-    work()
-    for other in others:
-        if not other.cancel():
-            other.result()
+    try:
+        work()
+    finally:  # after an error nobody begins another task, and nobody is left at work
+        left.clear()
+        running = [other for other in others if not other.cancel()]
+        wait(running)
+    for other in running:
+        other.result()
     return results
 
 

@@ -45,7 +45,7 @@ def bootstrap_ratios(
     for start in range(0, nsim, width):
         responses = simulate_responses(fit, reduced, null, min(width, nsim - start), rng)
         large = refit_responses(problem, engine, responses, fit.optimum.theta)
-        passed = np.array([outcome.converged for outcome in large.outcome])
+        passed = large.converged
         smaller, passed_too = _smaller(reduced, small_engine, null, responses, reml=fit.reml)
         ratios = np.maximum(smaller - large.deviance, 0.0)
         pieces.append(ratios[passed & passed_too])
@@ -60,7 +60,7 @@ def _smaller(reduced: Reduced, engine, null: Optimum | None, responses: Response
         tuple(responses.ZtY[j] @ M for j, M in reduced.maps), responses.XtY, responses.yty
     )
     ends = refit_responses(reduced.problem, engine, own, null.theta)
-    return ends.deviance, np.array([outcome.converged for outcome in ends.outcome])
+    return ends.deviance, ends.converged
 
 
 def _linear_deviances(reduced: Reduced, responses: Responses, *, reml: bool) -> Array:

@@ -79,11 +79,16 @@ class Minima:
     @property
     def converged(self) -> Array:
         """Which of them passed their certificate, shape (R,)."""
-        return np.array([outcome.converged for outcome in self.outcome], dtype=bool)
+        return converged_ones(self.outcome)
 
     def take(self, rows: slice) -> Minima:
         """Views of some of them."""
         return Minima(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+
+def converged_ones(outcomes: Array) -> Array:
+    """Which of many outcomes passed their certificate, shape (R,)."""
+    return np.array([outcome.converged for outcome in outcomes], dtype=bool)
 
 
 @dataclass(frozen=True, slots=True)

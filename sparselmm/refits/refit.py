@@ -19,7 +19,14 @@ from sparselmm.errors import InferenceError
 from sparselmm.fit import Fit, Prepared, prepare
 from sparselmm.fit import fit as find_optimum
 from sparselmm.linalg import cholesky_lower, solve_lower, solve_lower_transposed
-from sparselmm.refits.batch import Minima, Responses, make_engine, operations, refit_responses
+from sparselmm.refits.batch import (
+    Minima,
+    Responses,
+    converged_ones,
+    make_engine,
+    operations,
+    refit_responses,
+)
 from sparselmm.refits.responses import Rows, block_width, cross_products, make_rows
 from sparselmm.threads import limited_threads, thread_count
 from sparselmm.varcorr import parameter_names
@@ -51,13 +58,6 @@ def refit(fit: Fit, y: Any = None, reml: bool | None = None, weights: Any = None
     InferenceError
         For a response or weights of another length, with other row labels than the data, with missing or infinite
         values, weights that are not positive, and a constant response.
-
-    Examples
-    --------
-    >>> import sparselmm as slm
-    >>> fit = slm.lmm("Yield ~ 1 + (1 | Batch)", slm.load_dataset("dyestuff"))
-    >>> round(fit.deviance, 3), round(fit.refit(reml=False).deviance, 3)
-    (319.654, 327.327)
     """
     prepared = fit.prepared
     if weights is not None:
@@ -211,7 +211,7 @@ class Refits:
     @property
     def converged(self) -> Array:
         """Which fits passed their certificate, shape (R,)."""
-        return np.array([outcome.converged for outcome in self.outcome], dtype=bool)
+        return converged_ones(self.outcome)
 
     @property
     def frame(self) -> pd.DataFrame:

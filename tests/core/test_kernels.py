@@ -23,7 +23,7 @@ from sparselmm.systems.blocks import component_labels, make_layout
 from sparselmm.systems.choose import choose
 from sparselmm.systems.leading import make_leading
 from sparselmm.tall import level_products, tall_product, wide_product
-from sparselmm.threads import limited_threads, over_range, sum_over_range
+from sparselmm.threads import limited_threads, over_range, side_by_side, sum_over_range
 from tests.core.designs import cases, factor, one_term_each
 
 THREADS = (1, min(2, numba.config.NUMBA_NUM_THREADS))  # as many as there are to have
@@ -319,6 +319,18 @@ def test_a_range_that_fails_says_so():
 
     with limited_threads(THREADS[1]), pytest.raises(FloatingPointError, match="to"):
         sum_over_range(task, 100_000)
+
+
+def test_after_an_error_no_other_task_begins():
+    begun = []
+
+    def fail():
+        begun.append(1)
+        raise FloatingPointError
+
+    with limited_threads(2), pytest.raises(FloatingPointError):
+        side_by_side([fail] * 50)
+    assert len(begun) <= 2
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="thousands of levels in plain Python")
