@@ -23,7 +23,7 @@ from threadpoolctl import ThreadpoolController
 from sparselmm.machine import cores_are_idle, usable_cores
 
 WORTH_THREADS = 2e7  # operations per evaluation below which waking threads costs more than it saves
-WORTH_BLAS_THREADS = 4e8  # operations of one call from which BLAS threads pay on idle cores
+WORTH_BLAS_THREADS = 1e8  # operations of one call from which BLAS threads pay on idle cores
 SMALLEST_RANGE = 2_000  # levels (or rows) that a thread should have at the least
 PIECES = 4  # ranges per thread, so that uneven ones even out
 

@@ -3,6 +3,8 @@
 `crosstab`       one pass over the rows: sums of products by level and by pairs of levels
 `blockchol`      the leading factor's block-diagonal part of the Cholesky factor, level by level
 `scatter`        the Schur complement S = A22 - L21 L21' and its adjoint, block-dense storage
+`bitsets`        which columns of S to eliminate first, and what they fill
+`head`           those columns of a dense S: their part of factor, solves and inverse
 `components`     connected components of a bipartite pattern
 `smallchol`      many small dense Cholesky factorisations at once
 `sparse_schur`   S on a fixed sparse pattern

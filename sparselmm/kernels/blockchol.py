@@ -7,11 +7,12 @@ Its block Cholesky factor is
     L21 = A21 L11^-T        (the pattern of A21: `scale_panel`; held transposed: row l is G_l = L11_l^-1 A12_l)
     L22 L22' = A22 - L21 L21'                                             (the Schur complement, `scatter`)
 
-and a solve with A is one sweep down (`forward`, `subtract_partners`), a solve with S, and one up (`backward`).
+and a solve with A is one sweep down (`forward`, `add_partners`), a solve with S, and one up (`backward`).
 
 Levels are independent of each other: every kernel works on a range of them, ``begin`` to ``end``, and writes to
-its last argument, so that ranges can run side by side. `level_kernels(s)` compiles for one block size, which lets
-the compiler unroll the loops over coefficients (three to five times faster for s = 2).
+its last argument, so that ranges can run side by side (`add_partners`: into an array of its own each).
+`level_kernels(s)` compiles for one block size, which lets the compiler unroll the loops over coefficients (three to
+five times faster for s = 2).
 
 At an extreme T rounding can make a pivot zero or NaN: divisions follow IEEE rules, so that the value is not finite
 and the step is taken for too long, instead of ending the fit with an exception.
@@ -35,7 +36,7 @@ class LevelKernels(NamedTuple):
     apply_transpose: Any
     scale_panel: Any
     forward: Any
-    subtract_partners: Any
+    add_partners: Any
     backward: Any
     invert: Any
 
@@ -110,15 +111,14 @@ def _make(fixed: int) -> LevelKernels:
                     W[level, a, c] = total / L[level, a, a]
 
     @njit(cache=True, nogil=True, error_model="numpy")
-    def subtract_partners(begin, end, colptr, rows, positions, G, W, R):
-        """R - L21 W in place, for columns begin to end of S; R (n_S, m)."""
+    def add_partners(begin, end, indptr, cols, G, W, out):
+        """L21 W of levels begin to end, added to out (n_S, m)."""
         s = fixed if fixed else W.shape[1]
-        for a in range(begin, end):
-            for k in range(colptr[a], colptr[a + 1]):
-                g, level = positions[k], rows[k]
+        for level in range(begin, end):
+            for k in range(indptr[level], indptr[level + 1]):
                 for b in range(s):
-                    for c in range(R.shape[1]):
-                        R[a, c] -= G[g, b] * W[level, b, c]
+                    for c in range(W.shape[2]):
+                        out[cols[k], c] += G[k, b] * W[level, b, c]
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def backward(begin, end, L, indptr, cols, G, X, W):
@@ -157,5 +157,5 @@ def _make(fixed: int) -> LevelKernels:
                     F[level, a, c] = total / L[level, c, c]
 
     return LevelKernels(
-        factor, apply_transpose, scale_panel, forward, subtract_partners, backward, invert
+        factor, apply_transpose, scale_panel, forward, add_partners, backward, invert
     )

@@ -17,7 +17,7 @@ from sparselmm._types import Array
 from sparselmm.kernels.blockchol import level_kernels
 from sparselmm.systems.leading import Leading
 from sparselmm.tall import level_products
-from sparselmm.threads import over_range
+from sparselmm.threads import SMALLEST_RANGE, over_range, sum_over_range
 
 
 class SchurFactor(Protocol):
@@ -105,10 +105,18 @@ class Factored:
         R1, R2 = split(lead, R)
         W = np.empty(R1.shape)
         over_range(kernels.forward, len(self.L11), self.L11, R1, W)
-        if lead.n_S:
-            view = (lead.colptr, lead.rows, lead.positions)
-            over_range(kernels.subtract_partners, lead.n_S, *view, self.G, W, R2)
-        return W, R2
+        if not lead.n_S:
+            return W, R2
+
+        def products(begin: int, end: int) -> Array:
+            out = np.zeros(R2.shape)
+            kernels.add_partners(begin, end, lead.indptr, lead.cols, self.G, W, out)
+            return out
+
+        worth = max(
+            SMALLEST_RANGE, 2 * lead.n_S
+        )  # levels, for the sum over ranges to be the lesser part
+        return W, R2 - sum_over_range(products, len(W), smallest=worth)
 
     def inverse_blocks(self) -> tuple[Array, ...]:
         """Diagonal blocks of A^-1 of every factor, shape (l_j, s_j, s_j)."""

@@ -1,4 +1,4 @@
-"""Layout of a Schur complement that is dense within the connected components of the design."""
+"""Layout of a Schur complement that is kept in one dense square per connected component of the design."""
 
 from __future__ import annotations
 
@@ -7,12 +7,40 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparselmm._types import Array
-from sparselmm.kernels import scatter
+from sparselmm.kernels import scatter, sparse_schur
 from sparselmm.kernels.components import label_components
 from sparselmm.systems.leading import Leading
 from sparselmm.threads import over_range
 
 SMALLEST_ROWS = 200  # rows of S, or leading levels, that a thread should have at the least
+
+
+@dataclass(frozen=True, slots=True)
+class Partners:
+    """Entries of L21 and A22 in the order in which the squares take them: increasing in `Layout.local`.
+
+    Attributes
+    ----------
+    entry, A22_entry : ndarray of int64, or slice
+        From the order of `Leading` to this one.
+    cols : ndarray of int32, shape (nnz,)
+        Columns of S that a leading level meets.
+    places : ndarray of uint32, shape (nnz,) (an index that may be negative costs a sixth of the time)
+        Where in their square's rows.
+    positions : ndarray of int64, shape (nnz,)
+        Where `Leading.positions` have gone.
+    A22_ptr : ndarray of int64, shape (n_S + 1,)
+    A22_places : ndarray of uint32
+        Compressed rows of the lower triangle of A22, its columns given by their places.
+    """
+
+    entry: Array | slice
+    cols: Array
+    places: Array
+    positions: Array
+    A22_entry: Array | slice
+    A22_ptr: Array
+    A22_places: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +55,7 @@ class Layout:
         Per component: start of its square, its order, its first row in `permutation`.
     permutation : ndarray of int64, shape (n_S,)
         Columns of S, component by component.
-    places, A22_places : ndarray of uint32 (an index that may be negative costs a sixth of the time)
-        `local` of the partners of the leading levels and of the columns of A22's entries.
+    partners : Partners
     """
 
     base: Array
@@ -38,8 +65,7 @@ class Layout:
     order: Array
     first: Array
     permutation: Array
-    places: Array
-    A22_places: Array
+    partners: Partners
 
     @property
     def length(self) -> int:
@@ -58,9 +84,10 @@ class Layout:
         blocks, at = [], 0
         for levels, s in shapes:
             columns = np.arange(at, at + levels * s).reshape(levels, s)
-            a = np.maximum(columns[:, :, None], columns[:, None, :])
-            b = np.minimum(columns[:, :, None], columns[:, None, :])
-            blocks.append(inverse[self.base[a] + self.local[a] * self.size[a] + self.local[b]])
+            start, local = self.base[columns[:, :1, None]], self.local[columns]
+            high = np.maximum(local[:, :, None], local[:, None, :])
+            low = np.minimum(local[:, :, None], local[:, None, :])
+            blocks.append(inverse[start + high * self.size[columns[:, :1, None]] + low])
             at += levels * s
         return tuple(blocks)
 
@@ -70,24 +97,58 @@ def component_labels(lead: Leading) -> Array:
     return label_components(lead.indptr, lead.cols, lead.A22_ptr, lead.A22_cols, lead.n_S)
 
 
-def make_layout(lead: Leading, labels: Array) -> Layout:
-    """Squares for the components given by one label per column of S."""
-    permutation = np.argsort(labels, kind="stable").astype(np.int64)
-    order = np.bincount(labels).astype(np.int64)
-    start = np.concatenate([[0], np.cumsum(order**2)[:-1]]).astype(np.int64)
-    first = np.concatenate([[0], np.cumsum(order)[:-1]]).astype(np.int64)
+def make_layout(lead: Leading, labels: Array, order: Array | None = None) -> Layout:
+    """Squares for the components given by one label per column of S.
+
+    Parameters
+    ----------
+    lead : Leading
+    labels : ndarray of int64, shape (n_S,)
+    order : ndarray of int64, shape (n_S,), optional
+        Columns in the order that the squares' rows shall have; as they come when not given.
+    """
+    permutation = np.argsort(labels, kind="stable").astype(np.int64) if order is None else order
+    sizes = np.bincount(labels).astype(np.int64)
+    start = np.concatenate([[0], np.cumsum(sizes**2)[:-1]]).astype(np.int64)
+    first = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
     local = np.empty(len(labels), np.int64)
     local[permutation] = np.arange(len(labels)) - first[labels[permutation]]
-    places = local[lead.cols].astype(np.uint32), local[lead.A22_cols].astype(np.uint32)
-    return Layout(start[labels], local, order[labels], start, order, first, permutation, *places)
+    partners = _as_they_come(lead, local) if order is None else _in_order(lead, local, order)
+    return Layout(start[labels], local, sizes[labels], start, sizes, first, permutation, partners)
+
+
+def _as_they_come(lead: Leading, local: Array) -> Partners:
+    places, A22_places = (local[cols].astype(np.uint32) for cols in (lead.cols, lead.A22_cols))
+    same = slice(None)
+    return Partners(same, lead.cols, places, lead.positions, same, lead.A22_ptr, A22_places)
+
+
+def _in_order(lead: Leading, local: Array, order: Array) -> Partners:
+    """The lists of `Leading` for one square whose rows are the columns of S in another order."""
+    places, entry, *_ = sparse_schur.order_partners(
+        order, lead.indptr, lead.colptr, lead.rows, lead.positions
+    )
+    moved = np.empty_like(entry)
+    moved[entry] = np.arange(len(entry))
+    first = np.repeat(np.arange(lead.n_S), np.diff(lead.A22_ptr))
+    second = lead.A22_cols
+    row = np.where(local[first] > local[second], first, second)
+    A22_entry = np.argsort(row, kind="stable")
+    A22_ptr = np.searchsorted(row[A22_entry], np.arange(lead.n_S + 1)).astype(np.int64)
+    low = np.minimum(local[first], local[second])[A22_entry]
+    return Partners(
+        entry, order[places].astype(np.int32), places.astype(np.uint32), moved[lead.positions],
+        A22_entry, A22_ptr, low.astype(np.uint32),
+    )  # fmt: skip
 
 
 def assemble(lead: Leading, at: Layout, G: Array, A22: Array) -> Array:
-    """S = A22 - L21 L21', flat in the given layout, lower triangles."""
-    S = np.zeros(at.length)
+    """S = A22 - L21 L21', flat in the given layout, lower triangles; G as the partners are ordered."""
+    S, partners = np.zeros(at.length), at.partners
     over_range(
-        scatter.assemble, lead.n_S, lead.indptr, at.places, lead.colptr, lead.rows, lead.positions, G,
-        lead.A22_ptr, at.A22_places, A22, at.base, at.local, at.size, S, smallest=SMALLEST_ROWS,
+        scatter.assemble, lead.n_S, lead.indptr, partners.places, lead.colptr, lead.rows,
+        partners.positions, G, partners.A22_ptr, partners.A22_places, A22[partners.A22_entry],
+        at.base, at.local, at.size, S, smallest=SMALLEST_ROWS,
     )  # fmt: skip
     return S
 
@@ -101,9 +162,9 @@ class BlockInverse:
     leading : Leading
     layout : Layout
     G : ndarray, shape (nnz, s_1)
-        L21.
+        L21, as the layout's partners are ordered.
     flat : ndarray, shape (layout.length,)
-        Lower triangles of S^-1.
+        Lower triangles of S^-1; NaN where it is not held.
     """
 
     leading: Leading
@@ -117,10 +178,10 @@ class BlockInverse:
 
     def partner_forms(self) -> Array:
         """G_l S^-1 G_l' for every leading level."""
-        lead, at = self.leading, self.layout
+        lead, at, partners = self.leading, self.layout, self.layout.partners
         out = np.empty(lead.D.shape)
         over_range(
-            scatter.partner_forms, len(out), lead.indptr, lead.cols, at.places, self.G, self.flat,
-            at.base, at.local, at.size, out, smallest=SMALLEST_ROWS,
+            scatter.partner_forms, len(out), lead.indptr, partners.cols, partners.places, self.G,
+            self.flat, at.base, at.local, at.size, out, smallest=SMALLEST_ROWS,
         )  # fmt: skip
         return out

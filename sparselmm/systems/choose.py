@@ -13,6 +13,7 @@ from sparselmm.gram import Gram
 from sparselmm.machine import available_memory
 from sparselmm.systems.base import Store, System
 from sparselmm.systems.blocks import component_labels, make_layout
+from sparselmm.systems.elimination import plan_elimination
 from sparselmm.systems.grouped import GroupedStore
 from sparselmm.systems.leading import Leading, make_leading
 
@@ -26,6 +27,10 @@ SPARSE_OVERHEAD = (
     0.01  # seconds per evaluation that the sparse path spends outside of its arithmetic
 )
 DENSE_ENOUGH = 0.2  # share of entries of S above which no order keeps it sparse
+INSTANT = 0.01  # seconds per evaluation below which no order of the columns is looked for
+PER_ENTRY = (
+    200.0  # operations that cost as much as to write and read an entry of a square, mostly zeros
+)
 QUICK = 0.05  # seconds per evaluation below which nothing else is looked at
 
 
@@ -132,7 +137,8 @@ class _Candidate(NamedTuple):
 
 def _compare(lead: Leading, path: str) -> dict[str, _Candidate]:
     """The paths; those not worth a look have costs of NaN."""
-    found = {"grouped": _grouped(lead), "crossed": _crossed(lead)}
+    grouped = _grouped(lead)
+    found = {"grouped": grouped, "crossed": _crossed(lead, whole=grouped.cost.seconds < INSTANT)}
     quick = not lead.n_S or min(path.cost.seconds for path in found.values()) < QUICK
     quick = path != "sparse" and (quick or path != "auto")
     found["sparse"] = _sparse(lead, required=path == "sparse", quick=quick)
@@ -170,19 +176,25 @@ def _grouped(lead: Leading) -> _Candidate:
     return _Candidate(PathCost("grouped", flops, nbytes, note), lambda: GroupedStore(lead, layout))
 
 
-def _crossed(lead: Leading) -> _Candidate:
+def _crossed(lead: Leading, *, whole: bool) -> _Candidate:
     if not lead.n_S:
         return _ruled_out("crossed", "nothing to cross")
-    n = float(lead.n_S)
-    flops = n**3 + 2.0 * _pair_updates(lead) + _level_updates(lead)
-    cost = PathCost("crossed", flops, 16.0 * n * n, f"dense of order {lead.n_S:,}")
+    n, note = lead.n_S, f"dense of order {lead.n_S:,}"
+    plan = None if whole or n**3 < INSTANT * RATES["crossed"] else plan_elimination(lead)
+    arithmetic, nbytes = float(n) ** 3, 16.0 * n**2
+    if plan is not None:
+        core = n - plan.n_head
+        arithmetic, nbytes = plan.flops + PER_ENTRY * n**2, 8.0 * n**2 + 16.0 * core**2
+        note += f", {core:,} of it filled"
+    flops = arithmetic + 2.0 * _pair_updates(lead) + _level_updates(lead)
+    cost = PathCost("crossed", flops, nbytes, note)
 
     def make() -> Store:
         from sparselmm.systems.crossed import (
             make_crossed,
         )  # scipy.linalg, which small fits do without
 
-        return make_crossed(lead)
+        return make_crossed(lead, plan)
 
     return _Candidate(cost, make)
 

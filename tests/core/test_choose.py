@@ -97,6 +97,23 @@ def test_a_full_design_is_crossed(filled):
     assert choice.cost.flops >= 1_500**3
 
 
+def test_what_is_half_full_is_crossed_with_its_emptiest_columns_first():
+    rng = np.random.default_rng(1)
+    person = np.repeat(np.arange(3_000), 24)
+    own, shared = (
+        60 * (person % 15) + rng.integers(0, 60, len(person)),
+        rng.integers(900, 1_200, len(person)),
+    )
+    choice = choose(two_factors(person, np.where(rng.random(len(person)) < 0.5, own, shared)))
+    assert choice.name == "crossed"
+    plan = choice.system.store.elimination
+    core = 1_200 - plan.n_head
+    assert f"dense of order 1,200, {core:,} of it filled" in str(choice)
+    assert 300 <= core < 600
+    assert choice.cost.flops < 0.6 * 1_200**3
+    assert choice.cost.nbytes == 8.0 * 1_200**2 + 16.0 * core**2
+
+
 @needs_cholmod
 def test_what_stays_sparse_is_sparse(movers):
     choice = choose(movers)

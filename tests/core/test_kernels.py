@@ -167,13 +167,13 @@ def dense_panel(indptr, cols, G, columns=13):
 @SIZES
 @pytest.mark.parametrize("m", [1, 4])
 def test_sweeps_through_the_partners(rng, s, m):
-    indptr, cols, colptr, rows, positions, _ = pattern(rng)
+    indptr, cols, *_ = pattern(rng)
     G = rng.normal(size=(len(cols), s))
     W, R = rng.normal(size=(9, s, m)), rng.normal(size=(13, m))
     L21 = dense_panel(indptr, cols, G)
     down = R.copy()
-    in_pieces(level_kernels(s).subtract_partners, 13, colptr, rows, positions, G, W, down)
-    assert_allclose(down, R - np.einsum("als,lsm->am", L21, W), atol=1e-11)
+    in_pieces(level_kernels(s).add_partners, 9, indptr, cols, G, W, down)
+    assert_allclose(down, R + np.einsum("als,lsm->am", L21, W), atol=1e-11)
     L = np.linalg.cholesky(definite(rng, 9, s) + np.eye(s))
     up = W.copy()
     in_pieces(level_kernels(s).backward, 9, L, indptr, cols, G, R, up)
@@ -204,16 +204,19 @@ def schur(kind, rng):
     return lead, G, A22, dense + np.tril(dense, -1).T - L21 @ L21.T, L21
 
 
-@pytest.mark.parametrize("whole", [True, False], ids=["one square", "components"])
+@pytest.mark.parametrize("squares", ["one", "one in another order", "components"])
 @pytest.mark.parametrize("kind", WITH_REST)
-def test_scatter_and_its_adjoint(rng, kind, whole):
+def test_scatter_and_its_adjoint(rng, kind, squares):
     lead, G, A22, dense, L21 = schur(kind, rng)
-    labels = np.zeros(lead.n_S, np.int64) if whole else component_labels(lead)
-    at = make_layout(lead, labels)
+    labels = component_labels(lead) if squares == "components" else np.zeros(lead.n_S, np.int64)
+    order = rng.permutation(lead.n_S) if squares == "one in another order" else None
+    at = make_layout(lead, labels, order)
+    partners = at.partners
     S = np.zeros(at.length)
     in_pieces(
-        scatter.assemble, lead.n_S, lead.indptr, at.places, lead.colptr, lead.rows, lead.positions,
-        G, lead.A22_ptr, at.A22_places, A22, at.base, at.local, at.size, S,
+        scatter.assemble, lead.n_S, lead.indptr, partners.places, lead.colptr, lead.rows,
+        partners.positions, G[partners.entry], partners.A22_ptr, partners.A22_places,
+        A22[partners.A22_entry], at.base, at.local, at.size, S,
     )  # fmt: skip
     a, b = np.nonzero(labels[:, None] == labels)
     a, b = a[at.local[b] <= at.local[a]], b[at.local[b] <= at.local[a]]
@@ -228,8 +231,8 @@ def test_scatter_and_its_adjoint(rng, kind, whole):
     flat[held] = K[a, b]
     out = np.full(lead.D.shape, np.nan)
     in_pieces(
-        scatter.partner_forms, len(out), lead.indptr, lead.cols, at.places, G, flat,
-        at.base, at.local, at.size, out,
+        scatter.partner_forms, len(out), lead.indptr, partners.cols, partners.places,
+        G[partners.entry], flat, at.base, at.local, at.size, out,
     )  # fmt: skip
     by_level = L21.reshape(lead.n_S, *lead.D.shape[:2]).transpose(1, 2, 0)
     assert_allclose(out, by_level @ K @ by_level.transpose(0, 2, 1), rtol=1e-9, atol=1e-9)

@@ -1,0 +1,195 @@
+"""Elimination of columns on bitsets: which entries of a Cholesky factor a sparse pattern fills, and in which order.
+
+Row a of a pattern holds one bit per column, 64 to a word. Where a few thousand columns are filled by a tenth or
+more, whole words are faster than lists: eliminating a column joins its row to those of its neighbours.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+ONE, WORD, SHIFT = np.uint64(1), 64, 6  # a word has 2**6 bits
+EVEN, PAIRS, NIBBLES, BYTES = (
+    np.uint64(mask)
+    for mask in (0x5555555555555555, 0x3333333333333333, 0x0F0F0F0F0F0F0F0F, 0x0101010101010101)
+)
+
+
+@njit(cache=True, nogil=True)
+def _count(word):
+    """Bits that are set."""
+    word = word - ((word >> ONE) & EVEN)
+    word = (word & PAIRS) + ((word >> np.uint64(2)) & PAIRS)
+    word = (word + (word >> np.uint64(4))) & NIBBLES
+    return np.int64((word * BYTES) >> np.uint64(56))
+
+
+@njit(cache=True, nogil=True)
+def _first(word):
+    """Place of the lowest bit that is set."""
+    return _count((word & (~word + ONE)) - ONE)
+
+
+@njit(cache=True, nogil=True)
+def _set(row, column):
+    row[column >> SHIFT] |= ONE << np.uint64(column & (WORD - 1))
+
+
+@njit(cache=True, nogil=True)
+def _size(row):
+    """Columns in a row."""
+    total = 0
+    for word in row:
+        total += _count(word)
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _members(row, out):
+    """Write the columns of a row to `out`, increasing; return how many."""
+    count = 0
+    for w in range(len(row)):
+        word = row[w]
+        while word:
+            out[count] = w * WORD + _first(word)
+            count += 1
+            word &= word - ONE
+    return count
+
+
+@njit(cache=True, nogil=True)
+def joint_pattern(indptr, cols, colptr, rows, extra_ptr, extra_cols):
+    """Pattern of S: columns that share a row of ``indptr, cols`` or an entry of ``extra_ptr, extra_cols``.
+
+    Parameters
+    ----------
+    indptr, cols : partners of every leading level
+    colptr, rows : the leading levels of every column
+    extra_ptr, extra_cols : lower triangle in compressed rows, one row per column
+
+    Returns
+    -------
+    ndarray of uint64, shape (n, ceil(n / 64))
+        Symmetric, the diagonal included.
+    """
+    n = len(colptr) - 1
+    words = (n + WORD - 1) // WORD
+    partners = np.zeros((len(indptr) - 1, words), np.uint64)
+    for level in range(len(partners)):
+        for k in range(indptr[level], indptr[level + 1]):
+            _set(partners[level], cols[k])
+    out = np.zeros((n, words), np.uint64)
+    for a in range(n):
+        _set(out[a], a)
+        row = out[a]
+        for k in range(colptr[a], colptr[a + 1]):
+            other = partners[rows[k]]
+            for w in range(words):
+                row[w] |= other[w]
+        for k in range(extra_ptr[a], extra_ptr[a + 1]):
+            _set(out[a], extra_cols[k])
+            _set(out[extra_cols[k]], a)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def eliminate_smallest(pattern, full):
+    """Eliminate the column with fewest neighbours again and again, until it meets the share `full` of those left.
+
+    Parameters
+    ----------
+    pattern : ndarray of uint64, shape (n, words)
+        Symmetric, with diagonal. Overwritten: the row of an eliminated column becomes that of the
+        Cholesky factor (without the diagonal).
+    full : float
+
+    Returns
+    -------
+    order : ndarray of int64, shape (n,)
+        Columns in the order of their elimination, then those that are left.
+    count : int
+        Columns eliminated; at least one is left.
+    """
+    n = len(pattern)
+    size = np.array([_size(row) for row in pattern])
+    left = np.ones(n, np.bool_)
+    order, neighbours = np.empty(n, np.int64), np.empty(n, np.int64)
+    count = 0
+    while count < n - 1:
+        smallest = -1
+        for a in range(n):
+            if left[a] and (smallest < 0 or size[a] < size[smallest]):
+                smallest = a
+        if size[smallest] >= full * (n - count):
+            break
+        order[count] = smallest
+        count += 1
+        left[smallest] = False
+        own = pattern[smallest]
+        word, others = smallest >> SHIFT, ~(ONE << np.uint64(smallest & (WORD - 1)))
+        own[word] &= others
+        for k in range(_members(own, neighbours)):
+            row, total = pattern[neighbours[k]], 0
+            row[word] &= others
+            for w in range(len(row)):
+                joined = row[w] | own[w]
+                row[w] = joined
+                total += _count(joined)
+            size[neighbours[k]] = total
+    order[count:] = np.flatnonzero(left)
+    return order, count
+
+
+@njit(cache=True, nogil=True)
+def elimination_tree(pattern, order, count):
+    """Parent (-1: none among the eliminated) and entries, diagonal included, of every eliminated column.
+
+    Parameters
+    ----------
+    pattern, order, count : what `eliminate_smallest` left and returned
+
+    Returns
+    -------
+    parent, entries : ndarray of int64, shape (count,)
+    """
+    place = np.argsort(order)
+    parent, entries = np.empty(count, np.int64), np.empty(count, np.int64)
+    below = np.empty(len(order), np.int64)
+    for k in range(count):
+        size = _members(pattern[order[k]], below)
+        nearest = len(order)
+        for i in range(size):
+            nearest = min(nearest, place[below[i]])
+        parent[k] = nearest if nearest < count else -1
+        entries[k] = 1 + size
+    return parent, entries
+
+
+@njit(cache=True, nogil=True)
+def rows_below(pattern, order, begin):
+    """Rows below each supernode, in elimination order: those of its last column.
+
+    Parameters
+    ----------
+    pattern : what `eliminate_smallest` left
+    order : ndarray of int64, shape (n,)
+    begin : ndarray of int64, shape (supernodes + 1,)
+        First columns.
+
+    Returns
+    -------
+    pointers : ndarray of int64, shape (supernodes + 1,)
+    rows : ndarray of int64
+        Increasing within a supernode.
+    """
+    place = np.argsort(order)
+    pointers = np.zeros(len(begin), np.int64)
+    for s in range(len(begin) - 1):
+        pointers[s + 1] = pointers[s] + _size(pattern[order[begin[s + 1] - 1]])
+    rows = np.empty(pointers[-1], np.int64)
+    for s in range(len(begin) - 1):
+        part = rows[pointers[s] : pointers[s + 1]]
+        _members(pattern[order[begin[s + 1] - 1]], part)
+        part[:] = np.sort(place[part])
+    return pointers, rows
