@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -134,52 +135,89 @@ def solve_at(gram: Gram, system: System, T: Sequence[Array], *, reml: bool) -> S
     )  # fmt: skip
 
 
-def inverse_sums(gram: Gram, at: Solution) -> list[Array]:
-    """B_j: sums over levels of the diagonal blocks of A^-1 (ML) or of the u-part of C^-1 (REML)."""
-    sums = [weighted_sum(blocks) for blocks in at.factored.inverse_blocks()]
-    if at.reml and gram.p:
-        M_inverse = np.pad(fixed_covariance(at) / at.s2, (0, 1))
-        for B, view in zip(sums, by_levels(gram.shapes, at.V), strict=True):
-            B += np.einsum("apbr,pr->ab", level_products(view, view), M_inverse)
+class LevelSums(NamedTuple):
+    """Sums of products over the levels of one factor.
+
+    Attributes
+    ----------
+    VV : ndarray, shape (s_j, p + 1, s_j, p + 1), or None
+        Of V with itself, where REML needs it.
+    Vu : ndarray, shape (s_j, p + 1, s_j)
+        Of V with u.
+    uu : ndarray, shape (s_j, s_j)
+        Of u with itself.
+    """
+
+    VV: Array | None
+    Vu: Array
+    uu: Array
+
+
+def level_sums(gram: Gram, at: Solution) -> list[LevelSums]:
+    """The sums of every factor; under REML in one pass over V, since u = V (-beta, 1)."""
+    mix = np.append(-at.beta, 1.0)
+    sums = []
+    for V, u in zip(by_levels(gram.shapes, at.V), by_levels(gram.shapes, at.u), strict=True):
+        if not at.reml:
+            sums.append(
+                LevelSums(None, level_products(V, u[:, :, None])[..., 0], tall_product(u, u))
+            )
+            continue
+        VV = level_products(V, V)
+        sums.append(LevelSums(VV, VV @ mix, mix @ (VV @ mix)))
     return sums
 
 
-def gradient_matrices(gram: Gram, at: Solution) -> list[Array]:
+def inverse_sums(gram: Gram, at: Solution, sums: Sequence[LevelSums] | None = None) -> list[Array]:
+    """B_j: sums over levels of the diagonal blocks of A^-1 (ML) or of the u-part of C^-1 (REML)."""
+    B = [weighted_sum(blocks) for blocks in at.factored.inverse_blocks()]
+    if at.reml and gram.p:
+        M_inverse = np.pad(fixed_covariance(at) / at.s2, (0, 1))
+        VV = (of.VV for of in sums or level_sums(gram, at))
+        B = [own + np.einsum("apbr,pr->ab", of, M_inverse) for own, of in zip(B, VV, strict=True)]
+    return B
+
+
+def gradient_matrices(
+    gram: Gram, at: Solution, sums: Sequence[LevelSums] | None = None
+) -> list[Array]:
     """E_j of the module's formula, symmetric, one per factor."""
-    matrices = []
-    views = by_levels(gram.shapes, at.u)
-    for (levels, s), B, U in zip(gram.shapes, inverse_sums(gram, at), views, strict=True):
-        matrices.append(levels * np.eye(s) - B - tall_product(U, U) / at.s2)
-    return matrices
+    sums = sums or level_sums(gram, at)
+    return [
+        levels * np.eye(s) - B - of.uu / at.s2
+        for (levels, s), B, of in zip(gram.shapes, inverse_sums(gram, at, sums), sums, strict=True)
+    ]
 
 
-def average_information(gram: Gram, at: Solution, directions: Sequence[tuple[int, Array]]) -> Array:
+def average_information(
+    gram: Gram,
+    at: Solution,
+    directions: Sequence[tuple[int, Array]],
+    sums: Sequence[LevelSums] | None = None,
+) -> Array:
     """Average information in the given relative directions; the Hessian of d is about twice it.
 
     Parameters
     ----------
     directions : sequence of (int, ndarray of shape (s_j, s_j))
         Factor and symmetric matrix S_a.
+    sums : sequence of LevelSums
+        Where they are at hand.
 
     Returns
     -------
     ndarray, shape (m, m)
     """
-    U = by_levels(gram.shapes, at.u)
-    squares = [tall_product(u, u) for u in U]
-    along = np.array([np.vdot(S, squares[j]) for j, S in directions])
+    sums = sums or level_sums(gram, at)
+    along = np.array([np.vdot(S, sums[j].uu) for j, S in directions])
     inner = np.zeros((len(directions), len(directions)))
     for a, (j, first) in enumerate(directions):
         for b, (k, second) in enumerate(directions[: a + 1]):
             if j == k:
-                inner[a, b] = inner[b, a] = np.vdot(first @ squares[j], second)
-    inner -= at.factored.form(_directions(gram, U, directions))
+                inner[a, b] = inner[b, a] = np.vdot(first @ sums[j].uu, second)
+    inner -= at.factored.form(_directions(gram, by_levels(gram.shapes, at.u), directions))
     if gram.p:
-        views = by_levels(gram.shapes, at.V)
-        mixed = [
-            level_products(V, u[:, :, None])[:, :-1, :, 0] for V, u in zip(views, U, strict=True)
-        ]
-        slopes = [np.einsum("apb,ab->p", mixed[j], S) for j, S in directions]
+        slopes = [np.einsum("apb,ab->p", sums[j].Vu[:, :-1], S) for j, S in directions]
         half = solve_lower(at.L_M, np.array(slopes).T)
         inner -= half.T @ half
     return 0.5 * (inner / at.s2 - np.outer(along, along) / (at.nu * at.s2**2))

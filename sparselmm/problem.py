@@ -8,7 +8,13 @@ import numpy as np
 
 from sparselmm._types import Array
 from sparselmm.covariance.model import CovarianceModel
-from sparselmm.criterion import Solution, average_information, gradient_matrices, solve_at
+from sparselmm.criterion import (
+    Solution,
+    average_information,
+    gradient_matrices,
+    level_sums,
+    solve_at,
+)
 from sparselmm.gram import Gram
 from sparselmm.linalg import spectrum
 from sparselmm.systems.base import System
@@ -71,8 +77,9 @@ class Problem:
     def evaluate(self, theta: Array, solution: Solution | None = None) -> Evaluation:
         """Value, score and average information, from the solution at theta where it is at hand."""
         solution = self.solve(theta) if solution is None else solution
-        E = gradient_matrices(self.gram, solution)
-        information = 2.0 * average_information(self.gram, solution, self.model.directions)
+        sums = level_sums(self.gram, solution)
+        E = gradient_matrices(self.gram, solution, sums)
+        information = 2.0 * average_information(self.gram, solution, self.model.directions, sums)
         return Evaluation(theta, solution, E, self.model.gradient(E), information)
 
     def score(self, theta: Array) -> Array:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from sparselmm._types import Array
-from sparselmm.kernels.products import STRIP, strip_products
+from sparselmm.kernels.products import STRIP, strip_products, strip_rows
 from sparselmm.threads import over_range, sum_over_range
 
 NARROW = 128  # entries of a product up to which rows are taken in strips
@@ -41,11 +41,12 @@ def level_products(left: Array, right: Array) -> Array:
 
 
 def wide_product(a: Array, b: Array, last: Array | None = None) -> Array:
-    """a b for many rows of a, with `last` added to its last column."""
+    """a b for many rows of a, with `last` added to its last column; in strips as well, for the same reason."""
     out = np.empty((len(a), b.shape[1]))
+    left, right = np.ascontiguousarray(a), np.ascontiguousarray(b)
 
     def fill(begin: int, end: int) -> None:
-        np.matmul(a[begin:end], b, out=out[begin:end])
+        strip_rows(begin, end, left, right, out)
         if last is not None:
             out[begin:end, -1] += last[begin:end]
 

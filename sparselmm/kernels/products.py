@@ -17,3 +17,11 @@ def strip_products(begin, end, a, b, total):
         last = min(first + STRIP, end)
         np.dot(a[first:last].T, b[first:last], part)
         total += part
+
+
+@njit(cache=True, nogil=True)
+def strip_rows(begin, end, a, b, out):
+    """Rows begin to end of a b in strips; a (n, m), b (m, k), out (n, k) is written to."""
+    for first in range(begin, end, STRIP):
+        last = min(first + STRIP, end)
+        np.dot(a[first:last], b, out[first:last])

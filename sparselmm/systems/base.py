@@ -16,7 +16,7 @@ import numpy as np
 from sparselmm._types import Array
 from sparselmm.kernels.blockchol import level_kernels
 from sparselmm.systems.leading import Leading
-from sparselmm.tall import level_products
+from sparselmm.tall import tall_product
 from sparselmm.threads import SMALLEST_RANGE, over_range, sum_over_range
 
 
@@ -97,7 +97,8 @@ class Factored:
     def form(self, R: Array) -> Array:
         """R'A^-1 R for R of shape (q, m): half a solve with the leading factor."""
         W, R2 = self._down(R)
-        return np.einsum("aman->mn", level_products(W, W)) + R2.T @ self.schur.solve(R2)
+        rows = W.reshape(-1, R.shape[1])
+        return tall_product(rows, rows) + R2.T @ self.schur.solve(R2)
 
     def _down(self, R: Array) -> tuple[Array, Array]:
         """W = L11^-1 R1, shape (l_1, s_1, m), and R2 - L21 W, shape (n_S, m)."""
