@@ -30,11 +30,9 @@ import numpy as np
 
 from sparselmm._types import Array
 from sparselmm.gram import Gram
-from sparselmm.kernels.blockchol import level_kernels
-from sparselmm.linalg import cholesky_lower, solve_lower, solve_lower_transposed, weighted_sum
+from sparselmm.linalg import cholesky_lower, solve_lower, solve_lower_transposed
 from sparselmm.systems.base import Factored, System
 from sparselmm.tall import level_products, tall_product, wide_product
-from sparselmm.threads import over_range
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +93,6 @@ def by_levels(shapes: Sequence[tuple[int, int]], v: Array) -> list[Array]:
     return views
 
 
-def scaled_products(gram: Gram, T: Sequence[Array]) -> Array:
-    """Lambda'Z'W[X y], shape (q, p + 1)."""
-    R = np.empty((gram.q, gram.p + 1))
-    for t, block, out in zip(T, gram.ZtXy, by_levels(gram.shapes, R), strict=True):
-        over_range(level_kernels(len(t)).apply_transpose, len(block), t, block, out)
-    return R
-
-
 def solve_at(gram: Gram, system: System, T: Sequence[Array], *, reml: bool) -> Solution:
     """Factorise at T and profile beta and sigma out.
 
@@ -116,9 +106,8 @@ def solve_at(gram: Gram, system: System, T: Sequence[Array], *, reml: bool) -> S
     """
     T = tuple(np.ascontiguousarray(t, dtype=float) for t in T)
     factored = system.at(T)
-    R = scaled_products(gram, T)
-    V = factored.solve(R)
-    inner = gram.XytXy - tall_product(R, V)
+    V, RtV = factored.solve_scaled(T, gram.ZtXy)
+    inner = gram.XytXy - RtV
     p, n = gram.p, gram.n
     L_M = cholesky_lower(inner[:p, :p])
     half = solve_lower(L_M, inner[:p, p])
@@ -140,15 +129,15 @@ class LevelSums(NamedTuple):
 
     Attributes
     ----------
-    VV : ndarray, shape (s_j, p + 1, s_j, p + 1), or None
-        Of V with itself, where REML needs it.
+    VV : ndarray, shape (s_j, p + 1, s_j, p + 1)
+        Of V with itself, which REML needs; empty under ML.
     Vu : ndarray, shape (s_j, p + 1, s_j)
         Of V with u.
     uu : ndarray, shape (s_j, s_j)
         Of u with itself.
     """
 
-    VV: Array | None
+    VV: Array
     Vu: Array
     uu: Array
 
@@ -158,19 +147,18 @@ def level_sums(gram: Gram, at: Solution) -> list[LevelSums]:
     mix = np.append(-at.beta, 1.0)
     sums = []
     for V, u in zip(by_levels(gram.shapes, at.V), by_levels(gram.shapes, at.u), strict=True):
-        if not at.reml:
-            sums.append(
-                LevelSums(None, level_products(V, u[:, :, None])[..., 0], tall_product(u, u))
-            )
-            continue
-        VV = level_products(V, V)
-        sums.append(LevelSums(VV, VV @ mix, mix @ (VV @ mix)))
+        if at.reml:
+            VV = level_products(V, V)
+            sums.append(LevelSums(VV, VV @ mix, mix @ (VV @ mix)))
+        else:
+            Vu = level_products(V, u[:, :, None])[..., 0]
+            sums.append(LevelSums(np.empty(0), Vu, tall_product(u, u)))
     return sums
 
 
 def inverse_sums(gram: Gram, at: Solution, sums: Sequence[LevelSums] | None = None) -> list[Array]:
     """B_j: sums over levels of the diagonal blocks of A^-1 (ML) or of the u-part of C^-1 (REML)."""
-    B = [weighted_sum(blocks) for blocks in at.factored.inverse_blocks()]
+    B = list(at.factored.inverse_sums())
     if at.reml and gram.p:
         M_inverse = np.pad(fixed_covariance(at) / at.s2, (0, 1))
         VV = (of.VV for of in sums or level_sums(gram, at))

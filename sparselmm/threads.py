@@ -85,17 +85,17 @@ def over_range(
     if _current.get() == 1:
         kernel(0, n, *args)
     else:
-        _pieces(lambda begin, end: kernel(begin, end, *args), n, smallest)
+        map_range(lambda begin, end: kernel(begin, end, *args), n, smallest)
 
 
 def sum_over_range(task: Callable[[int, int], Any], n: int, smallest: int = SMALLEST_RANGE) -> Any:
     """Sum of ``task(begin, end)`` over ranges that make up 0 to n, side by side where that pays."""
-    first, *others = _pieces(task, n, smallest)
+    first, *others = map_range(task, n, smallest)
     return sum(others, first)
 
 
-def _pieces(task: Callable[[int, int], Any], n: int, smallest: int) -> list[Any]:
-    """Results of the ranges that make up 0 to n, in their order."""
+def map_range(task: Callable[[int, int], Any], n: int, smallest: int = SMALLEST_RANGE) -> list[Any]:
+    """Results of ``task(begin, end)`` for ranges that make up 0 to n, in their order."""
     threads = _current.get()
     pieces = min(threads * PIECES, n // smallest)
     if threads == 1 or pieces < 2:

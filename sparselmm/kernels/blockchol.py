@@ -131,11 +131,12 @@ def _make(fixed: int) -> LevelKernels:
                     for c in range(m):
                         W[level, b, c] -= G[k, b] * X[cols[k], c]
             for a in range(s - 1, -1, -1):
+                scale = 1.0 / L[level, a, a]  # most of the time here is divisions'
                 for c in range(m):
                     total = W[level, a, c]
                     for b in range(a + 1, s):
                         total -= L[level, b, a] * W[level, b, c]
-                    W[level, a, c] = total / L[level, a, a]
+                    W[level, a, c] = total * scale
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def invert(begin, end, L, F):
@@ -144,17 +145,20 @@ def _make(fixed: int) -> LevelKernels:
         for level in range(begin, end):
             for c in range(s):
                 F[level, c, c] += 1.0
-                for a in range(s - 1, -1, -1):
+            for a in range(s - 1, -1, -1):
+                scale = 1.0 / L[level, a, a]
+                for c in range(s):
                     total = F[level, a, c]
                     for b in range(a + 1, s):
                         total -= L[level, b, a] * F[level, b, c]
-                    F[level, a, c] = total / L[level, a, a]
-            for a in range(s):
-                for c in range(s - 1, -1, -1):
+                    F[level, a, c] = total * scale
+            for c in range(s - 1, -1, -1):
+                scale = 1.0 / L[level, c, c]
+                for a in range(s):
                     total = F[level, a, c]
                     for b in range(c + 1, s):
                         total -= F[level, a, b] * L[level, b, c]
-                    F[level, a, c] = total / L[level, c, c]
+                    F[level, a, c] = total * scale
 
     return LevelKernels(
         factor, apply_transpose, scale_panel, forward, add_partners, backward, invert

@@ -242,23 +242,23 @@ def refit_responses(
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """A factorisation with the blocks of its inverse kept (see `sparselmm.systems.base.Factored`)."""
+    """A factorisation with what its inverse is asked for kept (see `sparselmm.systems.base.Factored`)."""
 
     logdet: float
     factored: Any
-    blocks: tuple[Array, ...]
+    sums: tuple[Array, ...]
 
-    def solve(self, R: Array) -> Array:
-        """A^-1 R."""
-        return self.factored.solve(R)
+    def solve_scaled(self, T: Sequence[Array], blocks: Sequence[Array]) -> tuple[Array, Array]:
+        """V = A^-1 R and R'V for R = Lambda'B."""
+        return self.factored.solve_scaled(T, blocks)
 
     def form(self, R: Array) -> Array:
         """R'A^-1 R."""
         return self.factored.form(R)
 
-    def inverse_blocks(self) -> tuple[Array, ...]:
-        """Diagonal blocks of A^-1."""
-        return self.blocks
+    def inverse_sums(self) -> tuple[Array, ...]:
+        """Sums over levels of the diagonal blocks of A^-1."""
+        return self.sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +279,7 @@ def remembering(problem: Problem, start: Array) -> Problem:
     """The same problem with the factorisation at `start` done once for all responses."""
     T = problem.model.factors(np.asarray(start, dtype=float))
     factored = problem.system.at(T)
-    known = Remembered(factored.logdet, factored, factored.inverse_blocks())
+    known = Remembered(factored.logdet, factored, factored.inverse_sums())
     system: Any = RememberingSystem(problem.system, T, known)
     return replace(problem, system=system)
 

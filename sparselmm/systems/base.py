@@ -7,7 +7,7 @@ store knows about theta, models or likelihoods.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,9 +15,10 @@ import numpy as np
 
 from sparselmm._types import Array
 from sparselmm.kernels.blockchol import level_kernels
+from sparselmm.kernels.products import strip_products
+from sparselmm.linalg import weighted_sum
 from sparselmm.systems.leading import Leading
-from sparselmm.tall import tall_product
-from sparselmm.threads import SMALLEST_RANGE, over_range, sum_over_range
+from sparselmm.threads import SMALLEST_RANGE, map_range, over_range, sum_over_range
 
 
 class SchurFactor(Protocol):
@@ -70,6 +71,9 @@ class Store(Protocol):
         ...
 
 
+RUN = 16_384  # levels that stay in cache from one kernel to the next
+
+
 @dataclass(frozen=True, slots=True)
 class Factored:
     """The Cholesky factor of A at one theta; a coefficient vector runs factor by factor, level by level.
@@ -88,50 +92,104 @@ class Factored:
 
     def solve(self, R: Array) -> Array:
         """A^-1 R for R of shape (q, m)."""
-        lead, kernels = self.leading, level_kernels(self.L11.shape[1])
-        W, R2 = self._down(R)
-        X2 = self.schur.solve(R2)
-        over_range(kernels.backward, len(self.L11), self.L11, lead.indptr, lead.cols, self.G, X2, W)
-        return join(lead, W, X2)
+        first, rest = split(self.leading, R)
+        return self._solve(None, first, rest)[0]
+
+    def solve_scaled(self, T: Sequence[Array], blocks: Sequence[Array]) -> tuple[Array, Array]:
+        """V = A^-1 R and R'V for R = Lambda'B, with B (l_j, s_j, m) by factors; R itself is never whole."""
+        lead = self.leading
+        rest = [scaled(T[j], blocks[j]) for j in lead.rest]
+        m = blocks[0].shape[2]
+        R2 = np.concatenate(rest) if rest else np.empty((0, m))
+        return self._solve(T[lead.index], blocks[lead.index], R2)
 
     def form(self, R: Array) -> Array:
         """R'A^-1 R for R of shape (q, m): half a solve with the leading factor."""
-        W, R2 = self._down(R)
-        rows = W.reshape(-1, R.shape[1])
-        return tall_product(rows, rows) + R2.T @ self.schur.solve(R2)
+        first, rest = split(self.leading, R)
+        squares, R2 = self._down(None, first, rest)
+        return squares + R2.T @ self.schur.solve(R2)
 
-    def _down(self, R: Array) -> tuple[Array, Array]:
-        """W = L11^-1 R1, shape (l_1, s_1, m), and R2 - L21 W, shape (n_S, m)."""
-        lead, kernels = self.leading, level_kernels(self.L11.shape[1])
-        R1, R2 = split(lead, R)
-        W = np.empty(R1.shape)
-        over_range(kernels.forward, len(self.L11), self.L11, R1, W)
-        if not lead.n_S:
-            return W, R2
+    def _solve(self, T1: Array | None, B1: Array, R2: Array) -> tuple[Array, Array]:
+        """A^-1 R and R'A^-1 R for R = (T_1'B_1, R_2); T_1 = I when None."""
+        lead, W = self.leading, np.empty_like(B1)
+        squares, R2 = self._down(T1, B1, R2, W)
+        X2 = self.schur.solve(R2)
+        if lead.n_S:
+            up = level_kernels(W.shape[1]).backward
+            over_range(up, len(W), self.L11, lead.indptr, lead.cols, self.G, X2, W)
+        return join(lead, W, X2), squares + R2.T @ X2
 
-        def products(begin: int, end: int) -> Array:
-            out = np.zeros(R2.shape)
-            kernels.add_partners(begin, end, lead.indptr, lead.cols, self.G, W, out)
-            return out
+    def _down(
+        self, T1: Array | None, B1: Array, R2: Array, kept: Array | None = None
+    ) -> tuple[Array, Array]:
+        """W'W and R_2 - L21 W for W = L11^-1 T_1'B_1.
+
+        Levels pass in runs that stay in cache. W goes to `kept`, if given; without a Schur complement the way back,
+        L11^-T W, follows at once.
+        """
+        lead, (levels, s, m) = self.leading, B1.shape
+        kernels = level_kernels(s)
+
+        def sums(begin: int, end: int) -> tuple[Array, Array]:
+            squares, moved = np.zeros((m, m)), np.zeros(R2.shape)
+            product, room = np.empty((m, m)), np.empty((min(RUN, end - begin), s, m))
+            for run in runs(begin, end):
+                L, B, pointers = self.L11[run], B1[run], lead.indptr[run.start : run.stop + 1]
+                W = room[: len(B)] if kept is None else kept[run]
+                if T1 is not None:
+                    kernels.apply_transpose(0, len(B), T1, B, W)
+                kernels.forward(0, len(B), L, B if T1 is None else W, W)
+                flat = W.reshape(-1, m)
+                strip_products(0, len(flat), flat, flat, product)
+                squares += product
+                if lead.n_S:
+                    kernels.add_partners(0, len(B), pointers, lead.cols, self.G, W, moved)
+                elif kept is not None:
+                    kernels.backward(0, len(B), L, pointers, lead.cols, self.G, R2, W)
+            return squares, moved
 
         worth = max(
             SMALLEST_RANGE, 2 * lead.n_S
-        )  # levels, for the sum over ranges to be the lesser part
-        return W, R2 - sum_over_range(products, len(W), smallest=worth)
+        )  # levels, for sums over ranges to be the lesser part
+        found = map_range(sums, levels, worth)
+        squares, moved = (np.sum([pair[i] for pair in found], axis=0) for i in range(2))
+        return squares, R2 - moved
 
     def inverse_blocks(self) -> tuple[Array, ...]:
         """Diagonal blocks of A^-1 of every factor, shape (l_j, s_j, s_j)."""
-        lead = self.leading
-        blocks: dict[int, Array] = {}
-        if lead.n_S:
-            inverse = self.schur.inverse()
-            blocks.update(zip(lead.rest, inverse.diagonal_blocks(), strict=True))
-            forms = inverse.partner_forms()
-        else:
-            forms = np.zeros_like(lead.D)
-        over_range(level_kernels(forms.shape[1]).invert, len(forms), self.L11, forms)
-        blocks[lead.index] = forms
-        return tuple(blocks[j] for j in sorted(blocks))
+        rest, forms = self._schur_inverse()
+        blocks = np.zeros_like(self.L11) if forms is None else forms
+        over_range(level_kernels(blocks.shape[1]).invert, len(blocks), self.L11, blocks)
+        return self._in_order(blocks, rest)
+
+    def inverse_sums(self) -> tuple[Array, ...]:
+        """Sums over levels of the diagonal blocks, shape (s_j, s_j)."""
+        rest, forms = self._schur_inverse()
+        invert = level_kernels(self.L11.shape[1]).invert
+
+        def total(begin: int, end: int) -> Array:
+            out = np.zeros(self.L11.shape[1:])
+            for run in runs(begin, end):
+                L = self.L11[run]
+                block = np.zeros_like(L) if forms is None else forms[run]
+                invert(0, len(L), L, block)
+                out += weighted_sum(block)
+            return out
+
+        own = sum_over_range(total, len(self.L11))
+        return self._in_order(own, [weighted_sum(blocks) for blocks in rest])
+
+    def _schur_inverse(self) -> tuple[Sequence[Array], Array | None]:
+        """Diagonal blocks of S^-1 of the rest factors and G_l S^-1 G_l' (None: all zero)."""
+        if not self.leading.n_S:
+            return (), None
+        inverse = self.schur.inverse()
+        return inverse.diagonal_blocks(), inverse.partner_forms()
+
+    def _in_order(self, leading: Array, rest: Sequence[Array]) -> tuple[Array, ...]:
+        """What belongs to the leading factor, put between what belongs to the others."""
+        at = self.leading.index
+        return (*rest[:at], leading, *rest[at:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +218,13 @@ class System:
         T_rest = [np.ascontiguousarray(T[j]) for j in lead.rest]
         kernels, levels = level_kernels(len(T1)), len(lead.D)
         L11, roots = np.empty(lead.D.shape), np.empty(levels)
-        over_range(kernels.factor, levels, lead.D, T1, L11, roots)
-        with np.errstate(invalid="ignore", divide="ignore"):  # a step too long ends it
-            logdet = 2.0 * float(np.log(roots, out=roots).sum())
+
+        def logs(begin: int, end: int) -> float:
+            kernels.factor(begin, end, lead.D, T1, L11, roots)
+            with np.errstate(invalid="ignore", divide="ignore"):  # a step too long ends it
+                return float(np.log(roots[begin:end]).sum())
+
+        logdet = 2.0 * sum_over_range(logs, levels)
         if not lead.n_S:
             return Factored(logdet, lead, L11, np.empty((0, len(T1))), NO_SCHUR)
         G = np.empty((len(lead.cols), len(T1)))
@@ -185,6 +247,19 @@ class _NoSchur:
 
 
 NO_SCHUR = _NoSchur()
+
+
+def runs(begin: int, end: int) -> Iterator[slice]:
+    """Levels begin to end, some thousands at a time."""
+    for first in range(begin, end, RUN):
+        yield slice(first, min(first + RUN, end))
+
+
+def scaled(T: Array, block: Array) -> Array:
+    """T'B_l by levels, as rows of Lambda'B: shape (l s, m)."""
+    out = np.empty(block.shape)
+    over_range(level_kernels(len(T)).apply_transpose, len(block), T, block, out)
+    return out.reshape(-1, block.shape[2])
 
 
 def split(lead: Leading, R: Array) -> tuple[Array, Array]:

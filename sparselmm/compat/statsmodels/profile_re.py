@@ -17,6 +17,8 @@ from sparselmm.compat.statsmodels.params import MixedLMParams
 if TYPE_CHECKING:
     from sparselmm.compat.statsmodels.results import MixedLMResults
 
+ROUNDING = 1e-12  # of the difference between an estimate and a distance from it
+
 
 def profile_re(
     self: MixedLMResults,
@@ -70,6 +72,8 @@ def profile_re(
         else self.params_object.vcomp[index]
     )
     low = estimate - dist_low / self.scale
+    if abs(low) <= ROUNDING * estimate:
+        low = 0.0
     if low < 0.0 and num_low == 0:
         low = estimate
     if low < 0.0:
