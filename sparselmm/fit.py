@@ -15,6 +15,7 @@ from sparselmm.design.size import check_products
 from sparselmm.errors import DataError, IdentifiabilityWarning, warn
 from sparselmm.gram import Gram
 from sparselmm.linalg import spectrum, weighted_sum
+from sparselmm.machine import keep_freed_memory
 from sparselmm.optimise import Entry, Optimum, minimise
 from sparselmm.options import Options
 from sparselmm.problem import Problem
@@ -190,6 +191,7 @@ def prepare(
     MemoryRefusedError
         The predicted memory exceeds what the machine has.
     """
+    keep_freed_memory()
     widths = [factor.Q.shape[1] for factor in design.factors]
     check_products(design, spec.factor_names, count_theta(spec.terms))
     width = design.X.shape[1] + 1 + sum(widths)
