@@ -12,6 +12,7 @@ from sparselmm.datasets import load_dataset
 from sparselmm.design import build_design
 from sparselmm.fit import prepare
 from sparselmm.optimise import Outcome, minimise
+from sparselmm.start import moment_start
 from tests.core.designs import Case, cases, factor, make_case, random_theta, term
 
 BOTH = pytest.mark.parametrize("reml", [False, True], ids=["ML", "REML"])
@@ -138,3 +139,13 @@ def test_many_levels_make_no_exact_hessian(calls):
     assert found.evaluations > 4
     assert not case.problem().exact_is_cheap()
     assert calls == []
+
+
+@pytest.mark.parametrize("seed", [11, 45, 47, 65])
+def test_no_noise_by_moments_is_no_reason_to_start_far_off(seed):
+    """Moments leave nothing for sigma²: intercepts started at 22 to 32 noise units, the optimum is at 3 to 8."""
+    case = few_rows(seed)
+    found, start = case.fit(), moment_start(case.gram, case.model)
+    assert 0.5 < start.max() / found.theta.max() < 2.2
+    assert found.converged
+    assert found.evaluations <= 8
