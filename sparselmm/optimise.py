@@ -1,8 +1,8 @@
 """From starting values to the optimum, with a certificate.
 
 Each iteration evaluates value, score and average information once and takes a step of `sparselmm.steps`. What the
-average information misses is learned from the scores by symmetric rank-one updates (structured quasi-Newton, after
-Dennis, Gay & Welsch 1981), so that convergence is superlinear at one evaluation a step.
+average information misses, `sparselmm.surrogate` learns from the scores or takes from exact second derivatives, so that
+convergence is superlinear at one evaluation a step.
 
 The score in T is blind where a pivot of T is zero. Pivots therefore stay above a small floor during the iteration;
 there the score is exact and the Hessian shows whether the boundary is a minimum (positive curvature: the
@@ -24,18 +24,8 @@ from sparselmm.errors import ConvergenceError
 from sparselmm.linalg import TINY
 from sparselmm.problem import Evaluation, Problem
 from sparselmm.start import level_information, moment_start
-from sparselmm.steps import (
-    FLOOR,
-    Local,
-    Scale,
-    Step,
-    above_floor,
-    corrected,
-    local_model,
-    pivot_floors,
-    propose,
-    rank_one_update,
-)
+from sparselmm.steps import FLOOR, Local, Scale, Step, above_floor, pivot_floors, propose
+from sparselmm.surrogate import Surrogate
 
 SHORTER = 0.3  # of a step that raised the deviance
 WIDEST = 2.0  # radius of the trust region, per root of the number of terms
@@ -45,7 +35,7 @@ MANY_LEVELS = 1_000  # of every factor, from which on a closing step may not be 
 NEGLIGIBLE = 2e-14  # promised gain per level that moves theta by less than about 3e-7 of itself
 ROUNDING = 1e-13  # relative error of a deviance
 EPSILON, LEAST_RESIDUAL = 2e-16, 1e-13  # of y'y: its error, and an r2 that has lost its digits
-LEARNING_RANGE = 0.3  # relative change of T over which two scores still tell about the Hessian
+BENT = 0.5  # share of the widest radius to which an exact Hessian that bends down is believed
 
 
 class Outcome(Enum):
@@ -97,8 +87,8 @@ class Certificate:
     score_norm : float
         Root of twice that: how far, in standard errors, the optimum may still be.
     curvature : float
-        Smallest eigenvalue of the Hessian (average information, curvature of T T' and what the
-        scores along the way taught), as a share of the largest.
+        Smallest eigenvalue of the Hessian (exact, or average information, curvature of T T' and what
+        the scores along the way taught), as a share of the largest.
     on_boundary : tuple of int
         Entries of theta (pivots) that are zero; the score pushes each of them down.
     passed : bool
@@ -202,7 +192,7 @@ def minimise(
 
 
 class _Run:
-    """The state of one descent: the best evaluation, its model, what was learned, the log."""
+    """The state of one descent: the best evaluation, its model, the log."""
 
     def __init__(
         self,
@@ -213,11 +203,9 @@ class _Run:
     ) -> None:
         self.problem, self.scale, self.report = problem, scale, report
         self.largest_score = largest_score
-        m = problem.model.n_theta
-        self.correction = np.zeros((m, m))
+        self.surrogate = Surrogate(problem, scale)
         self.log: list[Entry] = []
         self.best: Evaluation | None = None
-        self.local: Local | None = None
         self.next: Step | None = None
         self.widest = WIDEST * np.sqrt(len(problem.model.parts))
 
@@ -232,8 +220,14 @@ class _Run:
             return Outcome.STALLED
         radius = self.widest
         while True:
-            local = self.local = self.model_at(at)
+            local = self.surrogate.at(at)
             self.next = propose(local, self.widest)
+            gain = self.next.gain
+            if gain > tolerance and self.surrogate.becomes_exact(len(self.log), gain):
+                local = self.surrogate.at(at)
+                self.next = propose(local, self.widest)
+            if self.surrogate.is_bent:
+                radius = min(radius, BENT * self.widest)
             if self.next.gain <= tolerance:
                 return Outcome.CONVERGED
             while True:
@@ -248,32 +242,6 @@ class _Run:
                 if radius < NARROWEST or step.gain < self.noise(at):
                     return Outcome.CONVERGED  # as far as rounding lets it; the certificate decides
             at = self.best = new
-
-    def model_at(self, at: Evaluation) -> Local:
-        """The quadratic model of an accepted point, taught by the one before it."""
-        before = self.local
-        present = None if before is None else before.chart
-        chart = choose_chart(self.problem.model, at.solution.T, self.scale.noise, present)
-        local = local_model(chart, at, self.scale)
-        if before is not None and chart is present:
-            self.learn(before, local)
-        else:
-            self.correction = np.zeros_like(self.correction)
-        return corrected(local, self.correction)
-
-    def learn(self, old: Local, new: Local) -> None:
-        """Let the two scores of a step correct the structured Hessian."""
-        x = np.linalg.solve(old.map, new.theta - old.theta)
-        if np.sqrt(x @ x) > LEARNING_RANGE * np.sqrt(len(self.problem.model.parts)):
-            return
-        inverse = np.linalg.inv(new.map)
-        learned = rank_one_update(
-            new.hessian,
-            new.map.T @ self.correction @ new.map,
-            inverse @ (new.theta - old.theta),
-            new.map.T @ (new.theta_gradient - old.theta_gradient),
-        )
-        self.correction = inverse.T @ learned @ inverse
 
     def next_radius(
         self, at: Evaluation, new: Evaluation | None, step: Step, radius: float
@@ -311,7 +279,7 @@ class _Run:
 
     def finish(self, outcome: Outcome, *, closing: bool) -> Optimum:
         """Take the closing step, set pivots on the floor to zero, certify."""
-        at, local = self.best, self.local
+        at, local = self.best, self.surrogate.local
         if at is None or local is None:
             raise ConvergenceError(
                 f"Found a deviance of {self.log[0].deviance} at the starting values; expected a finite one. "

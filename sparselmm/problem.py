@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,9 +15,12 @@ from sparselmm.criterion import (
     level_sums,
     solve_at,
 )
+from sparselmm.curvature import exact_hessian, rest_order
 from sparselmm.gram import Gram
 from sparselmm.linalg import spectrum
 from sparselmm.systems.base import System
+
+FEW, FEW_SOLVES = 500, 80  # coefficients in all, and of all factors but the largest
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,15 @@ class Problem:
         E = gradient_matrices(self.gram, solution, sums)
         information = 2.0 * average_information(self.gram, solution, self.model.directions, sums)
         return Evaluation(theta, solution, E, self.model.gradient(E), information)
+
+    def exact_is_cheap(self) -> bool:
+        """Whether an exact Hessian costs no more than about an evaluation."""
+        return self.gram.q <= FEW and rest_order(self.gram.shapes) <= FEW_SOLVES
+
+    def exact(self, at: Evaluation) -> Evaluation:
+        """The evaluation with the exact Hessian (in relative coordinates) in the place of the average information."""
+        hessian = exact_hessian(self.gram, at.solution, at.information, self.model.directions)
+        return replace(at, information=hessian)
 
     def score(self, theta: Array) -> Array:
         """d deviance / d theta, exact; the pivots of T must not be zero."""

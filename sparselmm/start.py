@@ -27,6 +27,11 @@ SMALLEST_SHARE = (
     0.1  # of the variance at which a component begins to show: 1 / (mean information per level)
 )
 
+LEAST_NOISE = 1e-3  # of the mean square of y: smallest sigma² to start from
+UNTOLD_NOISE = (
+    0.02  # the same where the moments leave nothing for sigma², as with few rows they may
+)
+
 
 def level_information(gram: Gram) -> list[Array]:
     """Mean of the diagonal of Z_l'WZ_l over levels, shape (s_j,), one per factor; one for a column of zeros."""
@@ -79,7 +84,8 @@ def _moments(gram: Gram, model: CovarianceModel) -> Array:
     equations[m, m], sums[m] = gram.n, gram.XytXy[-1, -1]
     told = np.array([*(len(S) <= WIDE or S.trace() > 0.0 for _, S in directions), True])
     solution = _non_negative(equations, sums, directions, told)
-    return solution[:m] / max(solution[m], 1e-3 * sums[m] / gram.n, np.finfo(float).tiny)
+    share = LEAST_NOISE if solution[m] > 0.0 else UNTOLD_NOISE
+    return solution[:m] / max(solution[m], share * sums[m] / gram.n, np.finfo(float).tiny)
 
 
 def _non_negative(
