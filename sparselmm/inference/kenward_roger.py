@@ -109,8 +109,7 @@ def kenward_roger(fit: Fit) -> KenwardRoger:
         directions = fit.model.directions
         pairs = level_pairs(m, probes)
         XDX, XDDX = sandwiches(m, directions)
-        traces = np.array([[pairs.trace(a, b) for b in directions] for a in directions])
-        once = np.array([pairs.trace_once(a) for a in directions])
+        traces, once = pairs.traces(directions), pairs.traces_once(directions)
         Phi = fixed_covariance(m.at) / m.at.s2
         P, Q, K = _with_scale(XDX, XDDX, traces, once, np.linalg.inv(Phi), fit.n)
         adjusted, spread, W = _adjust(Phi, P, Q, K)
