@@ -40,17 +40,6 @@ def level_products(left: Array, right: Array) -> Array:
     return tall_product(a, b).reshape(*left.shape[1:], *right.shape[1:])
 
 
-def level_squares(W: Array) -> Array:
-    """Sum over levels of W_l'W_l, (levels, s, m) to (m, m).
-
-    Products of all entries, of which these are a part, are quicker where they are few; they grow with s².
-    """
-    if math.prod(W.shape[1:]) ** 2 <= NARROW:
-        return np.einsum("aman->mn", level_products(W, W))
-    flat = W.reshape(-1, W.shape[2])
-    return tall_product(flat, flat)
-
-
 def wide_product(a: Array, b: Array, last: Array | None = None) -> Array:
     """a b for many rows of a, with `last` added to its last column."""
     out = np.empty((len(a), b.shape[1]))

@@ -12,7 +12,6 @@ from sparselmm.design import build_design
 from sparselmm.design.checks import confounded
 from sparselmm.fit import prepare
 from sparselmm.start import _non_negative
-from sparselmm.tall import level_squares
 from tests.core.designs import factor, one_term_each
 
 NAMES = pytest.mark.parametrize("name", ["unstructured", "diagonal", "scalar"])
@@ -53,12 +52,6 @@ def test_places_give_what_dense_bases_give(rng, name, s):
     K = M @ B @ O
     expected = own.coordinates(K + K.transpose(0, 2, 1)).T
     assert_allclose(own.moved_symmetric(M, O), expected, atol=1e-13)
-
-
-@pytest.mark.parametrize(("s", "m"), [(1, 1), (2, 3), (5, 4), (12, 78)])
-def test_squares_summed_over_levels(rng, s, m):
-    W = rng.normal(size=(9, s, m))
-    assert_allclose(level_squares(W), np.einsum("lam,lan->mn", W, W), rtol=1e-12, atol=1e-12)
 
 
 def test_covariances_go_with_variances_that_would_be_negative(rng):
