@@ -187,13 +187,14 @@ def prepare(
     Raises
     ------
     DataError
-        The fixed effects leave nothing of the response but rounding errors.
+        The fixed effects leave nothing of the response but rounding errors, or there are thousands of covariance
+        parameters.
     MemoryRefusedError
         The predicted memory exceeds what the machine has.
     """
     keep_freed_memory()
     widths = [factor.Q.shape[1] for factor in design.factors]
-    check_products(design, spec.factor_names, count_theta(spec.terms))
+    check_products(design, spec, [count_theta([term]) for term in spec.terms])
     width = design.X.shape[1] + 1 + sum(widths)
     with limited_threads(thread_count(16.0 * design.n * width**2, threads)):
         gram = Gram.from_design(design, spec.terms)

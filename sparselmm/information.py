@@ -37,6 +37,7 @@ from sparselmm.marginal import (
     Direction,
     Marginal,
     Pairs,
+    by_factor,
     level_pairs,
     make_probes,
     marginal,
@@ -72,14 +73,6 @@ class Coordinates:
         factor, dT = self.moves[i]
         half = dT @ self.T[factor].T
         return factor, half + half.T
-
-    def bend(self, i: int, k: int) -> Direction | None:
-        """Second derivative of Sigma_j; None between factors."""
-        (j, first), (other, second) = self.moves[i], self.moves[k]
-        if j != other:
-            return None
-        half = first @ second.T
-        return j, half + half.T
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +231,7 @@ def _exact_hessian(m: Marginal, coordinates: Coordinates, slopes: _Slopes, pairs
     """The module's formula, with exact traces."""
     size, at = len(coordinates.moves), m.at
     changes = [coordinates.change(i) for i in range(size)]
-    traces = np.array([pairs.trace(first, second) for first in changes for second in changes])
-    traces = traces.reshape(size, size)
+    traces = pairs.traces(changes)
     M_inverse = fixed_covariance(at) / at.s2
     G = [own.copy() for own in pairs.diagonal]
     for own, a, F in zip(G, by_levels(m.shapes, m.a), by_levels(m.shapes, m.F), strict=True):
@@ -253,11 +245,9 @@ def _exact_hessian(m: Marginal, coordinates: Coordinates, slopes: _Slopes, pairs
             "ab,ikab->ik", M_inverse, XDDX
         )
     top = 2.0 * slopes.projected / at.s2 - traces
-    for i in range(size):
-        for k in range(size):
-            bend = coordinates.bend(i, k)
-            if bend is not None:
-                top[i, k] += np.vdot(G[bend[0]], bend[1])
+    for j, (own, dT) in by_factor(coordinates.moves).items():
+        bent = G[j] @ dT.reshape(len(own), *G[j].shape)
+        top[np.ix_(own, own)] += 2.0 * bent.reshape(dT.shape) @ dT.T  # <G, D_ik>
     return _with_sigma(0.5 * (top + top.T), slopes)
 
 

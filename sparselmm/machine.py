@@ -1,4 +1,4 @@
-"""What the machine has left: memory and cores."""
+"""What the machine has left: memory and cores; bytes in words."""
 
 from __future__ import annotations
 
@@ -29,6 +29,22 @@ def available_memory() -> float:
     """Bytes that can be allocated now: the least of what system and control group leave."""
     limits = [_free_memory(), _cgroup_left()]
     return min(limit for limit in limits if limit is not None)
+
+
+def size_text(nbytes: float) -> str:
+    """Bytes as three digits of the unit that suits them.
+
+    Examples
+    --------
+    >>> size_text(100), size_text(3.25 * 2**20), size_text(1010.0 * 2**30)
+    ('100 B', '3.25 MiB', '1,010 GiB')
+    """
+    unit = "B"
+    for larger in ("KiB", "MiB", "GiB"):
+        if nbytes < 1023.5:
+            break
+        nbytes, unit = nbytes / 1024, larger
+    return f"{nbytes:,.0f} {unit}" if nbytes >= 999.5 else f"{nbytes:.3g} {unit}"
 
 
 def _free_memory() -> float:

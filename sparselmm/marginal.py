@@ -25,6 +25,7 @@ from scipy.sparse.csgraph import connected_components
 from sparselmm._types import Array
 from sparselmm.criterion import Solution, by_levels
 from sparselmm.gram import Gram
+from sparselmm.tall import level_products
 
 CHUNK = 4_000_000  # entries of a block of columns
 
@@ -195,15 +196,30 @@ class Pairs:
     diagonal: tuple[Array, ...]
     squares: dict[tuple[int, int], Array]
 
-    def trace(self, first: Direction, second: Direction) -> float:
-        """tr(H^-1 dH_1 H^-1 dH_2)."""
-        (j, S), (k, R) = first, second
-        square = self.squares[j, k]
-        return float(np.einsum("abcd,ac,bd->", square, S, R))
+    def traces(self, directions: Sequence[Direction]) -> Array:
+        """tr(H^-1 dH_i H^-1 dH_k), shape (m, m)."""
+        out = np.empty((len(directions),) * 2)
+        groups = by_factor(directions)
+        for j, (own, S) in groups.items():
+            for k, (other, R) in groups.items():
+                square = self.squares[j, k].transpose(0, 2, 1, 3).reshape(S.shape[1], R.shape[1])
+                out[np.ix_(own, other)] = S @ square @ R.T
+        return out
 
-    def trace_once(self, direction: Direction) -> float:
-        """tr(H^-1 dH)."""
-        return float(np.vdot(self.diagonal[direction[0]], direction[1]))
+    def traces_once(self, directions: Sequence[Direction]) -> Array:
+        """tr(H^-1 dH_i), shape (m,)."""
+        return np.array([np.vdot(self.diagonal[j], S) for j, S in directions])
+
+
+def by_factor(directions: Sequence[Direction]) -> dict[int, tuple[list[int], Array]]:
+    """Places of every factor's directions, and their matrices by rows, shape (m_j, s_j²)."""
+    places: dict[int, list[int]] = {}
+    for i, (factor, _) in enumerate(directions):
+        places.setdefault(factor, []).append(i)
+    return {
+        factor: (own, np.array([directions[i][1].ravel() for i in own]))
+        for factor, own in places.items()
+    }
 
 
 def level_pairs(m: Marginal, probes: Probes) -> Pairs:
@@ -248,9 +264,11 @@ def sandwiches(m: Marginal, directions: Sequence[Direction]) -> tuple[Array, Arr
     """
     size, p = len(directions), m.F.shape[1]
     once = np.array([m.products(d, m.F, m.F) for d in directions]).reshape(size, p, p)
-    twice = np.empty((size, size, p, p))
+    twice, groups = np.empty((size, size, p, p)), by_factor(directions)
+    left = by_levels(m.shapes, m.F)
     for k, second in enumerate(directions):
-        spread = m.precision(m.move(second, m.F))
-        for i, first in enumerate(directions):
-            twice[i, k] = m.products(first, m.F, spread)
+        right = by_levels(m.shapes, m.precision(m.move(second, m.F)))
+        for j, (own, S) in groups.items():
+            both = level_products(left[j], right[j]).transpose(0, 2, 1, 3)
+            twice[own, k] = (S @ both.reshape(S.shape[1], p * p)).reshape(len(own), p, p)
     return once, twice

@@ -104,13 +104,10 @@ def _non_negative(
         if not negative.any():
             return x
         free &= ~negative
-        for a in np.flatnonzero(negative[:-1]):
-            free[:-1] &= [not _meet(directions[a], other) for other in directions]
-
-
-def _meet(first: tuple[int, Array], second: tuple[int, Array]) -> bool:
-    """Whether two directions have a coefficient in common."""
-    return first[0] == second[0] and bool((first[1] @ second[1]).any())
+        for factor in {directions[a][0] for a in np.flatnonzero(negative[:-1])}:
+            own, S = _on(directions, factor)
+            touched = np.any(S, axis=2)
+            free[own] &= ~(touched @ touched[negative[own]].any(axis=0))
 
 
 def _on(directions: tuple[tuple[int, Array], ...], factor: int) -> tuple[list[int], Array]:

@@ -37,6 +37,22 @@ def fitted(name: str, formula: str, reml: bool):
     return slm.lmm(formula, slm.load_dataset(name), reml=reml).fit
 
 
+def simulated(fit, rng, count):
+    """Cross-products of responses drawn from a fit."""
+    rows = make_rows(fit)
+    return cross_products(rows, draw_rows(rows, normal_source(fit, rows), [rng] * count))
+
+
+def descents(fit, responses, max_evaluations):
+    """The minima of all responses, and which of them the descents side by side found alone."""
+    problem, engine, theta = fit.problem, make_engine(fit.problem), fit.optimum.theta
+    minima = refit_responses(problem, engine, responses, theta)
+    passed = _side_by_side(
+        problem, engine, responses, theta, minima, max_evaluations=max_evaluations
+    )
+    return minima, passed
+
+
 def own_response(fit):
     """The fit's own response as a batch of one, in a workspace of the engine."""
     engine, gram = make_engine(fit.problem), fit.gram
@@ -94,9 +110,7 @@ def test_value_is_that_of_the_definition(sleepstudy):
 @pytest.mark.parametrize(("name", "formula"), DESIGNS)
 def test_same_optimum_as_the_general_optimiser(name, formula, reml, rng):
     fit = fitted(name, formula, reml)
-    problem, rows = fit.problem, make_rows(fit)
-    source = normal_source(fit, rows)
-    responses = cross_products(rows, draw_rows(rows, source, [rng] * 20))
+    problem, responses = fit.problem, simulated(fit, rng, 20)
     minima = refit_responses(problem, make_engine(problem), responses, fit.optimum.theta)
     assert minima.converged.all()
     for r in range(len(responses)):
@@ -123,13 +137,8 @@ def test_singular_covariances_of_several_effects(formula, rng):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", slm.SingularFitWarning)
         fit = slm.lmm(formula, data).fit
-    problem, rows = fit.problem, make_rows(fit)
-    responses = cross_products(rows, draw_rows(rows, normal_source(fit, rows), [rng] * 25))
-    engine = make_engine(problem)
-    minima = refit_responses(problem, engine, responses, fit.optimum.theta)
-    passed = _side_by_side(
-        problem, engine, responses, fit.optimum.theta, minima, max_evaluations=50
-    )
+    problem, responses = fit.problem, simulated(fit, rng, 25)
+    minima, passed = descents(fit, responses, 50)
     assert passed.mean() > 0.9
     assert minima.evaluations.max() < 30
     for r in range(len(responses)):
@@ -142,13 +151,7 @@ def test_singular_covariances_of_several_effects(formula, rng):
 
 def test_most_responses_need_no_second_look(rng):
     fit = fitted("sleepstudy", "Reaction ~ Days + (Days | Subject)", True)
-    problem, rows = fit.problem, make_rows(fit)
-    responses = cross_products(rows, draw_rows(rows, normal_source(fit, rows), [rng] * 200))
-    engine = make_engine(problem)
-    minima = refit_responses(problem, engine, responses, fit.optimum.theta)
-    passed = _side_by_side(
-        problem, engine, responses, fit.optimum.theta, minima, max_evaluations=100
-    )
+    minima, passed = descents(fit, simulated(fit, rng, 200), 100)
     assert passed.mean() > 0.98
     assert minima.evaluations.mean() < 8.0
 
@@ -179,8 +182,7 @@ def test_large_designs_take_the_general_path():
 
 def test_memory_is_bounded(monkeypatch, rng):
     fit = fitted("penicillin", "diameter ~ 1 + (1 | plate) + (1 | sample)", True)
-    rows = make_rows(fit)
-    responses = cross_products(rows, draw_rows(rows, normal_source(fit, rows), [rng] * 7))
+    responses = simulated(fit, rng, 7)
     whole = refit_responses(fit.problem, make_engine(fit.problem), responses, fit.optimum.theta)
     monkeypatch.setattr("sparselmm.refits.batch.MEMORY", 1)
     pieces = refit_responses(fit.problem, make_engine(fit.problem), responses, fit.optimum.theta)
@@ -225,8 +227,7 @@ def test_a_saddle_is_left_downhill(rng):
 def test_the_factorisation_at_the_start_is_shared(rng):
     data = slm.load_dataset("penicillin")
     fit = slm.lmm("diameter ~ 1 + (1 | plate) + (1 | sample)", data).fit
-    rows = make_rows(fit)
-    responses = cross_products(rows, draw_rows(rows, normal_source(fit, rows), [rng] * 3))
+    responses = simulated(fit, rng, 3)
     shared = remembering(fit.problem, fit.optimum.theta)
     at = shared.system.at(fit.model.factors(fit.optimum.theta))
     assert at is shared.system.known

@@ -69,7 +69,7 @@ class Chart:
         J = np.zeros((self.model.n_theta, self.model.n_theta))
         for part, order in zip(self.model.parts, self.orders, strict=True):
             M = np.linalg.cholesky(self.model.block(matrices, part)[order][:, order])
-            J[part.theta, part.theta] = part.template.theta(M @ part.template.factor_basis).T
+            J[part.theta, part.theta] = part.template.moved(M)
         return J
 
     def quadratic(
@@ -89,12 +89,12 @@ class Chart:
         m = self.model.n_theta
         g, N, H = np.empty(m), np.zeros((m, m)), np.zeros((m, m))
         for part, order, O in zip(self.model.parts, self.orders, rotations, strict=True):
-            moves = part.template.factor_basis[:, np.argsort(order)] @ O
-            K = np.linalg.solve(self.model.block(T, part), moves)
-            EK = (self.model.block(E, part) @ K).reshape(len(K), -1)
-            g[part.theta] = 2.0 * np.einsum("iaa->i", EK.reshape(K.shape))
-            H[part.theta, part.theta] = 2.0 * EK @ K.reshape(len(K), -1).T
-            N[part.theta, part.theta] = part.template.coordinates(K + K.transpose(0, 2, 1)).T
+            # K_i = (T^-1)[:, order[a]] o_b', where B_i has its one in row a and column b
+            left = np.linalg.inv(self.model.block(T, part))[:, order]
+            pulled = left.T @ self.model.block(E, part)
+            g[part.theta] = 2.0 * part.template.gradient(pulled @ O.T)
+            H[part.theta, part.theta] = 2.0 * part.template.form(pulled @ left)
+            N[part.theta, part.theta] = part.template.moved_symmetric(left, O)
         H = N.T @ information @ N + 0.5 * (H + H.T)
         return g, H
 

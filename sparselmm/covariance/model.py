@@ -93,17 +93,14 @@ class CovarianceModel:
         """M of the module's formula, shape (n_theta, n_theta)."""
         M = np.zeros((self.n_theta, self.n_theta))
         for part in self.parts:
-            B = part.template.factor_basis
-            EB = self.block(E, part) @ B
-            M[part.theta, part.theta] = 2.0 * EB.reshape(len(B), -1) @ B.reshape(len(B), -1).T
+            M[part.theta, part.theta] = 2.0 * part.template.form(self.block(E, part))
         return 0.5 * (M + M.T)
 
     def jacobian(self, T: Sequence[Array]) -> Array:
         """d theta / d kappa at T, shape (n_theta, n_theta)."""
         J = np.zeros((self.n_theta, self.n_theta))
         for part in self.parts:
-            moved = self.block(T, part) @ part.template.factor_basis
-            J[part.theta, part.theta] = part.template.theta(moved).T
+            J[part.theta, part.theta] = part.template.moved(self.block(T, part))
         return J
 
     def relative_change(self, coordinates: Array) -> list[Array]:
@@ -128,20 +125,19 @@ def covariance_model(terms: Sequence[RandomTerm], sizes: Sequence[int]) -> Covar
     parts, directions, maps, at = [], [], [], 0
     for term in terms:
         s = len(term.columns)
+        own = template(term.template, s)
         part = TermPart(
-            template(term.template, s),
-            term.factor,
-            slice(term.start, term.start + s),
-            slice(at, at + template(term.template, s).n_theta),
+            own, term.factor, slice(term.start, term.start + s), slice(at, at + own.n_theta)
         )
         parts.append(part)
         at = part.theta.stop
-        B = part.template.factor_basis
-        maps.append(part.template.coordinates(B + B.transpose(0, 2, 1)).T)
-        for S in part.template.symmetric_basis:
-            padded = np.zeros((sizes[term.factor],) * 2)
-            padded[part.columns, part.columns] = S
-            directions.append((term.factor, padded))
+        maps.append(own.moved_symmetric(np.eye(s), np.eye(s)))
+        symmetric = own.symmetric_basis
+        if s < sizes[term.factor]:
+            padded = np.zeros((own.n_theta, sizes[term.factor], sizes[term.factor]))
+            padded[:, part.columns, part.columns] = symmetric
+            symmetric = padded
+        directions += [(term.factor, S) for S in symmetric]
     pivots = np.concatenate([part.template.diagonal() for part in parts])
     return CovarianceModel(
         tuple(parts), tuple(sizes), tuple(directions), block_diagonal(maps), pivots

@@ -11,7 +11,8 @@ from sparselmm.design.factors import Levels
 from sparselmm.errors import DataError, IdentifiabilityWarning, warn
 
 _TOLERANCE = 1e-8
-_MANY = 1e8  # numbers, beyond which products of a term are not made only to see whether it is confounded
+# Beyond these numbers, and columns, products of a term are not made only to see whether it is confounded.
+_MANY, _WIDEST = 1e8, 40
 SMALL, LARGE = (
     1e-50,
     1e50,
@@ -115,7 +116,7 @@ def check_size(term: RandomTerm, factor: Factor, weights: Array | None) -> None:
         return
     count = f"{l} levels for {n} rows" if s == 1 else f"{l} levels x {s} coefficients for {n} rows"
     found = f"Grouping factor '{term.grouping}' has {count}"
-    modest = l * s**2 + s**4 <= _MANY
+    modest = l * s**2 <= _MANY and s <= _WIDEST
     if modest and confounded(
         factor.codes, factor.Q[:, term.start : term.stop], l, weights, term.template
     ):
@@ -147,7 +148,9 @@ def confounded(codes: Array, Q: Array, n_levels: int, weights: Array | None, tem
     s = Q.shape[1]
     G = _level_products(codes, Q, n_levels)
     B = Q.T @ (inverse[:, None] * Q)
-    normal = np.einsum("lab,lcd->acbd", G, G).reshape(s * s, s * s)
+    flat = G.reshape(n_levels, s * s)
+    pairs = (flat.T @ flat).reshape(s, s, s, s)  # ab, cd
+    normal = pairs.transpose(0, 2, 1, 3).reshape(s * s, s * s)
     basis = _symmetric_basis(s, template)
     right = basis.T @ B.ravel()
     solution = np.linalg.lstsq(basis.T @ normal @ basis, right, rcond=1e-12)[0]

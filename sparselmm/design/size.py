@@ -1,22 +1,28 @@
-"""What would not fit into memory is refused before it is made."""
+"""What would not fit into memory, or take hours, is refused before it is made."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from sparselmm._types import Design
-from sparselmm.errors import MemoryRefusedError
-from sparselmm.machine import available_memory
+from sparselmm.errors import DataError, MemoryRefusedError
+from sparselmm.machine import available_memory, size_text
+
+if TYPE_CHECKING:
+    from sparselmm.design.spec import DesignSpec
 
 MODEST = 2.0**27  # bytes that are not worth a look at what is free
 COLUMN_COPIES = (
     3  # of a matrix at the peak: as formulaic makes it, as one array, as cross-multiplied
 )
-STEP_MATRICES = 10  # of the order of theta: bases of its template, and what a step works with
+MOST_PARAMETERS = 5_000  # covariance parameters; a step takes minutes from here on
+STEP_MATRICES = 17  # of the order of theta that a step works with
+BASES = 4  # times the matrices of all directions that an evaluation holds
+MOVE_COPIES = 3  # of all random effects, moved along every covariance parameter
 
 
 def check_columns(formula: Any, series: Mapping[str, pd.Series], n: int) -> None:
@@ -54,25 +60,43 @@ def check_columns(formula: Any, series: Mapping[str, pd.Series], n: int) -> None
     )
 
 
-def check_products(design: Design, names: tuple[str, ...], n_theta: int) -> None:
-    """Refuse cross-products and steps of an optimiser that the machine cannot hold.
+def check_products(design: Design, spec: DesignSpec, counts: Sequence[int]) -> None:
+    """Refuse cross-products and steps of an optimiser that the machine cannot hold, or that would not end.
 
     Parameters
     ----------
     design : Design
-    names
-        Grouping factors.
-    n_theta
-        Covariance parameters.
+    spec : DesignSpec
+    counts
+        Covariance parameters of every term.
 
     Raises
     ------
     MemoryRefusedError
         With what takes most of it.
+    DataError
+        With the term of most covariance parameters: the time of a step grows with their third power.
     """
     p = design.X.shape[1] + 1
-    parts = {f"steps in {n_theta:,} covariance parameters": 8.0 * STEP_MATRICES * n_theta**2}
-    for name, factor in zip(names, design.factors, strict=True):
+    n_theta = sum(counts)
+    if n_theta > MOST_PARAMETERS:
+        most = max(counts)
+        term = spec.terms[counts.index(most)]
+        raise DataError(
+            f"Found {n_theta:,} covariance parameters, {most:,} of them for the {len(term.columns):,} columns of "
+            f"({term.label}); expected at most {MOST_PARAMETERS:,}, or steps take minutes each. Simplify what stands "
+            f"left of the bar: for the levels of a factor f, (1 | {term.grouping}) + (1 | {term.grouping}:f) takes 2."
+        )
+    widths = [design.factors[term.factor].Q.shape[1] for term in spec.terms]
+    bases = sum(count * s**2 for count, s in zip(counts, widths, strict=True))
+    q = sum(factor.n_levels * factor.Q.shape[1] for factor in design.factors)
+    parts = {
+        f"steps in {n_theta:,} covariance parameters": 8.0
+        * (STEP_MATRICES * n_theta**2 + BASES * bases),
+        f"moves of {q:,} random effects along {n_theta:,} covariance parameters": 8.0
+        * (MOVE_COPIES * q * n_theta),
+    }
+    for name, factor in zip(spec.factor_names, design.factors, strict=True):
         s, levels = factor.Q.shape[1], factor.n_levels
         what = f"cross-products of {levels:,} levels of '{name}' with {s:,} columns each"
         parts[what] = 8.0 * levels * s * (s + p)
@@ -89,8 +113,8 @@ def _refuse_beyond(nbytes: float, largest: float, what: str, advice: str) -> Non
     memory = available_memory() if nbytes > MODEST else nbytes
     if nbytes > memory:
         raise MemoryRefusedError(
-            f"Found {_gib(memory)} of free memory; the model needs {_gib(nbytes)}, {_gib(largest)} of it for "
-            f"{what}. {advice} Or fit on a machine with more memory."
+            f"Found {size_text(memory)} of free memory; the model needs {size_text(nbytes)}, "
+            f"{size_text(largest)} of it for {what}. {advice} Or fit on a machine with more memory."
         )
 
 
@@ -105,7 +129,3 @@ def _width(expression: str, series: Mapping[str, pd.Series]) -> int:
     else:
         levels = 0
     return max(levels - 1, 1)
-
-
-def _gib(nbytes: float) -> str:
-    return f"{nbytes / 2**30:,.1f} GiB"

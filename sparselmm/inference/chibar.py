@@ -187,8 +187,8 @@ def expected_information(
     pairs = level_pairs(m, probes)
     size = len(directions)
     I = np.empty((size + 1, size + 1))
-    I[:size, :size] = [[pairs.trace(a, b) for b in directions] for a in directions]
-    once = np.array([pairs.trace_once(a) for a in directions])
+    I[:size, :size] = pairs.traces(directions)
+    once = pairs.traces_once(directions)
     if reml and gram.p:
         M_inverse = fixed_covariance(m.at) / m.at.s2
         XDX, XDDX = sandwiches(m, directions)

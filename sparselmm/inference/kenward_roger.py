@@ -26,7 +26,7 @@ from sparselmm.criterion import fixed_covariance
 from sparselmm.errors import InferenceError, MemoryRefusedError
 from sparselmm.fit import Fit
 from sparselmm.linalg import spectrum
-from sparselmm.machine import available_memory
+from sparselmm.machine import available_memory, size_text
 from sparselmm.marginal import CHUNK, Probes, level_pairs, make_probes, marginal, sandwiches
 from sparselmm.remember import remember
 from sparselmm.threads import limited_threads
@@ -109,8 +109,7 @@ def kenward_roger(fit: Fit) -> KenwardRoger:
         directions = fit.model.directions
         pairs = level_pairs(m, probes)
         XDX, XDDX = sandwiches(m, directions)
-        traces = np.array([[pairs.trace(a, b) for b in directions] for a in directions])
-        once = np.array([pairs.trace_once(a) for a in directions])
+        traces, once = pairs.traces(directions), pairs.traces_once(directions)
         Phi = fixed_covariance(m.at) / m.at.s2
         P, Q, K = _with_scale(XDX, XDDX, traces, once, np.linalg.inv(Phi), fit.n)
         adjusted, spread, W = _adjust(Phi, P, Q, K)
@@ -208,6 +207,6 @@ def check_cost(cost: Cost) -> None:
     free = available_memory()
     if cost.nbytes > free:
         raise MemoryRefusedError(
-            f"Kenward and Roger's method needs about {cost.nbytes / 1e9:.1f} GB here; found "
-            f"{free / 1e9:.1f} GB free. Use ddf='satterthwaite'."
+            f"Kenward and Roger's method needs about {size_text(cost.nbytes)} here; found "
+            f"{size_text(free)} free. Use ddf='satterthwaite'."
         )

@@ -20,17 +20,11 @@ from numba import njit
 from sparselmm._types import Array
 
 # Sums may be taken in any order, so that they vectorise; NaN and infinity keep their meaning.
-FAST: Any = {"reassoc", "contract"}
-outer = njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-# Only what Python calls needs wrappers; division by zero gives infinities: both save seconds of compilation.
-inner = njit(
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-    fastmath=FAST,
-    no_cpython_wrapper=True,  # pyright: ignore
-    no_cfunc_wrapper=True,
-)
+FAST = {"reassoc", "contract"}
+# Division by zero gives infinities, and only what Python calls needs wrappers: both save seconds of compilation.
+OUTER: Any = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": FAST}
+INNER: Any = {**OUTER, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+outer, inner = njit(**OUTER), njit(**INNER)
 
 
 class Border(NamedTuple):

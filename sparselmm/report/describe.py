@@ -7,6 +7,7 @@ import numpy as np
 from sparselmm.covariance.model import count_theta
 from sparselmm.design import Design, DesignSpec
 from sparselmm.fit import Fit, Prepared
+from sparselmm.machine import size_text
 from sparselmm.options import Options
 from sparselmm.report.render import Section, Summary
 from sparselmm.report.text import TextTable, count
@@ -73,10 +74,10 @@ def _shapes(prepared: Prepared) -> str:
     gone = [name for i, name in enumerate(names) if i not in set(gram.basis.kept.tolist())]
     note = f" ({', '.join(gone)} dropped as linearly dependent)" if gone else ""
     fixed = count(gram.p, "fixed effect") + note
-    mebibytes = gram.nbytes / 2**20
+    small = gram.nbytes < 2**20
     lines = [
         _counts(gram.n, fixed, gram.q, prepared.model.n_theta),
-        f"Cross-products: {f'{mebibytes:,.3g}' if mebibytes >= 1 else 'less than 1'} MiB",
+        f"Cross-products: {'less than 1 MiB' if small else size_text(gram.nbytes)}",
         f"Eliminated level by level: {spec.factor_names[leading.index]}",
         f"Order of what is left: {leading.n_S:,}",
         *_left_out(spec),

@@ -10,7 +10,7 @@ import numpy as np
 
 from sparselmm.errors import MemoryRefusedError, PathError
 from sparselmm.gram import Gram
-from sparselmm.machine import available_memory
+from sparselmm.machine import available_memory, size_text
 from sparselmm.systems.base import Store, System
 from sparselmm.systems.blocks import component_labels, make_layout
 from sparselmm.systems.elimination import plan_elimination
@@ -90,7 +90,7 @@ class Choice:
             numbers = (
                 ""
                 if np.isnan(cost.flops)
-                else f"{_count(cost.flops):>9} operations, {_size(cost.nbytes):>9}"
+                else f"{_count(cost.flops):>9} operations, {size_text(cost.nbytes):>9}"
             )
             lines.append(f" {mark} {cost.name:<8}{numbers:<34} {cost.note}".rstrip())
         return "\n".join(lines)
@@ -219,20 +219,12 @@ def _sparse(lead: Leading, *, required: bool, quick: bool) -> _Candidate:
 
 
 def _refusal(costs: list[PathCost], memory: float) -> str:
-    needs = "; ".join(f"path {c.name!r} needs {_size(c.nbytes)}" for c in costs)
+    needs = "; ".join(f"path {c.name!r} needs {size_text(c.nbytes)}" for c in costs)
     return (
-        f"Found {_size(memory)} of free memory; {needs}. Drop a random-effects term, group rare levels, or fit "
+        f"Found {size_text(memory)} of free memory; {needs}. Drop a random-effects term, group rare levels, or fit "
         "on a machine with more memory."
     )
 
 
 def _count(value: float) -> str:
     return f"{value:.1e}"
-
-
-def _size(nbytes: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if nbytes < 1024 or unit == "GiB":
-            return f"{nbytes:.3g} {unit}"
-        nbytes /= 1024
-    return ""

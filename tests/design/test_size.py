@@ -29,22 +29,22 @@ def free(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("formula", "as_text", "term"),
+    ("formula", "as_text", "term", "needed"),
     [
-        ("y ~ x + C(id) + (1 | g)", False, "C(id)"),
-        ("y ~ x + id + (1 | g)", True, "id"),
-        ("y ~ x * id + (1 | g)", True, "id"),
-        ("y ~ x + (0 + id | g)", True, "id"),
+        ("y ~ x + C(id) + (1 | g)", False, "C(id)", "2.01 MiB"),
+        ("y ~ x + id + (1 | g)", True, "id", "2.01 MiB"),
+        ("y ~ x * id + (1 | g)", True, "id", "3.98 MiB"),
+        ("y ~ x + (0 + id | g)", True, "id", "1.98 MiB"),
     ],
 )
-def test_columns_that_do_not_fit_are_refused(data, free, formula, as_text, term):
+def test_columns_that_do_not_fit_are_refused(data, free, formula, as_text, term, needed):
     free(1e6)
     if as_text:
         data = data.assign(id=data["id"].astype(str))
     with pytest.raises(MemoryRefusedError) as error:
         slm.lmm(formula, data)
     assert str(error.value) == (
-        "Found 0.0 GiB of free memory; the model needs 0.0 GiB, 0.0 GiB of it for "
+        f"Found 977 KiB of free memory; the model needs {needed}, {needed} of it for "
         f"{data['id'].nunique() - 1} columns of `{term}` in 600 rows. Leave `{term}` out, merge levels, or make "
         "the factor a random effect. Or fit on a machine with more memory."
     )
@@ -57,17 +57,16 @@ def test_columns_that_fit_are_not(data, free):
 
 
 def test_a_wide_term_is_refused_before_anything_is_made_of_it(data, monkeypatch):
-    """Order 400 would take 80,200 parameters, and 400^4 numbers to see whether it is confounded."""
     monkeypatch.setattr("sparselmm.design.size.available_memory", lambda: 2.0**30)
-    wide = data.assign(h=np.arange(600) // 2, f=[str(i) for i in np.arange(600) % 400])
-    with pytest.warns(IdentifiabilityWarning, match="300 levels x 400 coefficients"):
+    wide = data.assign(h=np.arange(600) // 2, f=[str(i) for i in np.arange(600) % 90])
+    with pytest.warns(IdentifiabilityWarning, match="300 levels x 90 coefficients"):
         model = slm.LinearMixedModel("y ~ x + (0 + f | h)", wide)
     lines = str(model.describe()).splitlines()
     assert lines[1] == (
-        "600 rows, 2 fixed effects, 120,000 random effects, 80,200 covariance parameters"
+        "600 rows, 2 fixed effects, 27,000 random effects, 4,095 covariance parameters"
     )
     assert lines[-1] == (
-        "Found 1.0 GiB of free memory; the model needs 479.6 GiB, 479.2 GiB of it for steps in 80,200 "
+        "Found 1 GiB of free memory; the model needs 5.6 GiB, 3.11 GiB of it for steps in 4,095 "
         "covariance parameters. Simplify what stands left of the bar, or group rare levels. Or fit "
         "on a machine with more memory."
     )
@@ -75,9 +74,33 @@ def test_a_wide_term_is_refused_before_anything_is_made_of_it(data, monkeypatch)
         model.fit()
 
 
+def test_thousands_of_covariance_parameters_are_refused(data):
+    """Order 150 would take 150^4 numbers to see whether it is confounded, and hours to fit."""
+    wide = data.assign(f=[str(i) for i in np.arange(600) % 150])
+    with (
+        pytest.warns(IdentifiabilityWarning, match="40 levels x 150 coefficients"),
+        pytest.raises(slm.DataError) as error,
+    ):
+        slm.lmm("y ~ x + (1 | id) + (0 + f || g)", wide)
+    assert str(error.value) == (
+        "Found 11,326 covariance parameters, 11,325 of them for the 150 columns of (0 + f | g); expected at most "
+        "5,000, or steps take minutes each. Simplify what stands left of the bar: for the levels of a factor f, "
+        "(1 | g) + (1 | g:f) takes 2."
+    )
+
+
 def test_cross_products_that_do_not_fit_are_refused(data, free):
     free(1e4)
+    data = data.assign(z=data["x"] ** 2, w=data["x"] ** 3)
     with pytest.raises(MemoryRefusedError, match=r"levels of 'id' with 2 columns each"):
+        slm.lmm("y ~ x + z + w + g + (x || id)", data)
+
+
+def test_moves_of_many_random_effects_that_do_not_fit_are_refused(data, free):
+    free(1e4)
+    with pytest.raises(
+        MemoryRefusedError, match=r"moves of \d+ random effects along 3 covariance parameters"
+    ):
         slm.lmm("y ~ x + (x | id)", data)
 
 

@@ -204,7 +204,9 @@ def test_messages(sleepstudy, monkeypatch):
         fit.ddf(method="kenward-roger")
     monkeypatch.setattr(kr_module, "LONGEST", 600.0)
     monkeypatch.setattr(kr_module, "available_memory", lambda: 1e6)
-    with pytest.raises(slm.MemoryRefusedError, match=r"needs about .* GB here; found 0.0 GB free"):
+    with pytest.raises(
+        slm.MemoryRefusedError, match=r"needs about .* MiB here; found 977 KiB free"
+    ):
         fit.ddf(method="kenward-roger")
 
 

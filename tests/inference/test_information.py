@@ -213,10 +213,10 @@ def test_shared_columns_give_the_sums_over_all_pairs_of_levels(formula):
     N = m.precision(np.eye(m.q))
     directions = [(j, np.eye(s)[:, :1] @ np.eye(s)[:1]) for j, (_, s) in enumerate(m.shapes)]
     spread = [m.move(d, np.eye(m.q)) for d in directions]
-    for d, D in zip(directions, spread, strict=True):
-        np.testing.assert_allclose(pairs.trace_once(d), np.trace(N @ D), rtol=1e-10)
-        for e, E in zip(directions, spread, strict=True):
-            np.testing.assert_allclose(pairs.trace(d, e), np.trace(N @ D @ N @ E), rtol=1e-10)
+    traces = [[np.trace(N @ D @ N @ E) for E in spread] for D in spread]
+    np.testing.assert_allclose(pairs.traces(directions), traces, rtol=1e-10)
+    expected = [np.trace(N @ D) for D in spread]
+    np.testing.assert_allclose(pairs.traces_once(directions), expected, rtol=1e-10)
     once, twice = sandwiches(m, directions)
     np.testing.assert_allclose(once[0], m.F.T @ spread[0] @ m.F, rtol=1e-10)
     both = m.F.T @ spread[0] @ N @ spread[-1] @ m.F

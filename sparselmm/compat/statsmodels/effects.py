@@ -12,7 +12,7 @@ from sparselmm._types import Array
 from sparselmm.compat.statsmodels.groups import LazyDict
 from sparselmm.compat.statsmodels.params import VCSpec, lower_root
 from sparselmm.errors import MemoryRefusedError
-from sparselmm.machine import available_memory
+from sparselmm.machine import available_memory, size_text
 
 if TYPE_CHECKING:
     from sparselmm.compat.statsmodels.model import MixedLM
@@ -89,8 +89,8 @@ def _check_size(order: int) -> None:
     needed, free = 32.0 * order**2, available_memory()
     if needed > free:
         raise MemoryRefusedError(
-            f"The covariance of {order:,} random effects of one group needs {needed / 2**30:.1f} GiB; "
-            f"{free / 2**30:.1f} GiB are free. sparselmm.lmm gives their variances alone: "
+            f"The covariance of {order:,} random effects of one group needs {size_text(needed)}; "
+            f"{size_text(free)} are free. sparselmm.lmm gives their variances alone: "
             "fit.ranef(condvar=True)."
         )
 

@@ -171,9 +171,9 @@ def make_surface(fit: Fit) -> Surface:
     columns = {}
     for part in model.parts:
         own = np.arange(part.theta.start, part.theta.stop)
-        place = [int(np.argmax(B.any(axis=0))) for B in part.template.factor_basis]
+        place = part.template.columns
         for i in own[model.pivots[own]]:
-            columns[int(i)] = own[np.array(place) == place[i - part.theta.start]]
+            columns[int(i)] = own[(place == place[i - part.theta.start])[: len(own)]]
     return Surface(problem.gram, problem.system, model, scale, floor, unit, columns)
 
 
