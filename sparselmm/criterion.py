@@ -199,10 +199,11 @@ def average_information(
     sums = sums or level_sums(gram, at)
     along = np.array([np.vdot(S, sums[j].uu) for j, S in directions])
     inner = np.zeros((len(directions), len(directions)))
-    for a, (j, first) in enumerate(directions):
-        for b, (k, second) in enumerate(directions[: a + 1]):
-            if j == k:
-                inner[a, b] = inner[b, a] = np.vdot(first @ sums[j].uu, second)
+    for j, of in enumerate(sums):
+        own = [a for a, (factor, _) in enumerate(directions) if factor == j]
+        if own:
+            S = np.array([directions[a][1] for a in own])
+            inner[np.ix_(own, own)] = np.tensordot(S @ of.uu, S, axes=((1, 2), (1, 2)))
     inner -= at.factored.form(_directions(gram, by_levels(gram.shapes, at.u), directions))
     if gram.p:
         slopes = [np.einsum("apb,ab->p", sums[j].Vu[:, :-1], S) for j, S in directions]

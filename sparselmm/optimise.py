@@ -34,7 +34,7 @@ LARGEST_SCORE = 1e-3  # in standard errors, that a certificate lets pass
 MANY_LEVELS = 1_000  # of every factor, from which on a closing step may not be worth its time
 NEGLIGIBLE = 2e-14  # promised gain per level that moves theta by less than about 3e-7 of itself
 ROUNDING = 1e-13  # relative error of a deviance
-EPSILON, LEAST_RESIDUAL = 2e-16, 1e-13  # of y'y: its error, and an r2 that has lost its digits
+EPSILON, LEAST_RESIDUAL = 1e-15, 1e-13  # of y'y: its error, and an r2 that has lost its digits
 BENT = 0.5  # share of the widest radius to which an exact Hessian that bends down is believed
 
 
@@ -285,19 +285,21 @@ class _Run:
                 f"Found a deviance of {self.log[0].deviance} at the starting values; expected a finite one. "
                 "The response may be fitted perfectly, or the data hold extreme values: rescale them."
             )
-        theta = self.next.theta if closing and self.next is not None else local.theta
-        low = np.abs(theta) <= 2.0 * local.floors
         internal, solution, model = at.theta, at.solution, self.problem.model
-        if closing or low.any() or (internal[model.pivots] < 0.0).any():
+        ends = [local.theta] if not closing or self.next is None else [self.next.theta, local.theta]
+        for theta in ends:
+            low = np.abs(theta) <= 2.0 * local.floors
             factors = local.chart.factors(np.where(low, 0.0, theta))
-            internal = model.theta([t * np.where(t.diagonal() < 0.0, -1.0, 1.0) for t in factors])
-            closed = self.problem.solve(internal)
+            end = model.theta([t * np.where(t.diagonal() < 0.0, -1.0, 1.0) for t in factors])
+            negative = (at.theta[model.pivots] < 0.0).any()
+            if theta is local.theta and not (low.any() or negative):
+                break
+            closed = self.problem.solve(end)
             step = "boundary" if low.any() else "closing"
-            self.record(Entry(internal, closed.deviance, np.nan, step))
+            self.record(Entry(end, closed.deviance, np.nan, step))
             if closed.deviance <= at.deviance + self.noise(at):
-                solution = closed
-            else:
-                internal = at.theta
+                internal, solution = end, closed
+                break
         zero = np.flatnonzero(model.pivots & (internal == 0.0))
         certificate = certify(local, self.next, zero, self.largest_score)
         if outcome.converged:

@@ -333,14 +333,15 @@ def test_groups_that_explain_everything_do_not_converge(rng, reml):
 @BOTH
 @pytest.mark.parametrize("ratio", [1e-2, 1e-4, 1e-5])
 def test_nearly_perfect_fits_keep_their_digits(rng, ratio, reml):
-    case = exact_groups(rng)
-    noise = rng.normal(size=case.design.n)
-    found = case.with_design(y=case.design.y + ratio * noise).fit(reml=reml)
-    assert found.converged
-    inside = (
-        noise - (np.bincount(case.design.factors[0].codes, noise) / 5)[case.design.factors[0].codes]
-    )
-    assert_allclose(found.solution.s2, ratio**2 * inside @ inside / 48, rtol=1e-4)
+    """Where y'y has lost ten digits in r2, steps are not refused for what rounding does to the deviance."""
+    for _ in range(20):
+        case = exact_groups(rng)
+        noise = rng.normal(size=case.design.n)
+        found = case.with_design(y=case.design.y + ratio * noise).fit(reml=reml)
+        assert found.converged
+        codes = case.design.factors[0].codes
+        inside = noise - (np.bincount(codes, noise) / 5)[codes]
+        assert_allclose(found.solution.s2, ratio**2 * inside @ inside / 48, rtol=1e-4)
 
 
 @pytest.mark.parametrize("formula", ["y ~ x + (1 | g)", "y ~ x + (x | g)"])

@@ -158,7 +158,8 @@ def walk_side(
             phi = _towards_bound(walk, bound, last, goal)
         tolerance = AT_ENDS if abs(goal) in cutoffs else INSIDE
         here = last.phi if np.isfinite(last.phi) else phi
-        new = _advance(walk, start, held, here, phi, tolerance)
+        back = walk.sign * (phi - here) < 0.0  # on a flat stretch a slope may point inwards
+        new = None if back else _advance(walk, start, held, here, phi, tolerance)
         node = None if new is None else walk.node(new)
         if new is None or node is None or abs(node.zeta) <= abs(last.zeta):
             if bound is None:
