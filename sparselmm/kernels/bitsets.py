@@ -7,7 +7,8 @@ more, whole words are faster than lists: eliminating a column joins its row to t
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from sparselmm.kernels.compile import inner, outer
 
 ONE, WORD, SHIFT = np.uint64(1), 64, 6  # a word has 2**6 bits
 EVEN, PAIRS, NIBBLES, BYTES = (
@@ -16,7 +17,7 @@ EVEN, PAIRS, NIBBLES, BYTES = (
 )
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _count(word):
     """Bits that are set."""
     word = word - ((word >> ONE) & EVEN)
@@ -25,18 +26,18 @@ def _count(word):
     return np.int64((word * BYTES) >> np.uint64(56))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _first(word):
     """Place of the lowest bit that is set."""
     return _count((word & (~word + ONE)) - ONE)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _set(row, column):
     row[column >> SHIFT] |= ONE << np.uint64(column & (WORD - 1))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _size(row):
     """Columns in a row."""
     total = 0
@@ -45,7 +46,7 @@ def _size(row):
     return total
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _members(row, out):
     """Write the columns of a row to `out`, increasing; return how many."""
     count = 0
@@ -58,7 +59,7 @@ def _members(row, out):
     return count
 
 
-@njit(cache=True, nogil=True)
+@outer
 def joint_pattern(indptr, cols, colptr, rows, extra_ptr, extra_cols):
     """Pattern of S: columns that share a row of ``indptr, cols`` or an entry of ``extra_ptr, extra_cols``.
 
@@ -93,7 +94,7 @@ def joint_pattern(indptr, cols, colptr, rows, extra_ptr, extra_cols):
     return out
 
 
-@njit(cache=True, nogil=True)
+@outer
 def eliminate_smallest(pattern, full):
     """Eliminate the column with fewest neighbours again and again, until it meets the share `full` of those left.
 
@@ -112,8 +113,9 @@ def eliminate_smallest(pattern, full):
         Columns eliminated; at least one is left.
     """
     n = len(pattern)
-    size = np.array([_size(row) for row in pattern])
-    left = np.ones(n, np.bool_)
+    size, left = np.empty(n, np.int64), np.ones(n, np.bool_)
+    for a in range(n):
+        size[a] = _size(pattern[a])
     order, neighbours = np.empty(n, np.int64), np.empty(n, np.int64)
     count = 0
     while count < n - 1:
@@ -137,23 +139,28 @@ def eliminate_smallest(pattern, full):
                 row[w] = joined
                 total += _count(joined)
             size[neighbours[k]] = total
-    order[count:] = np.flatnonzero(left)
+    last = count
+    for a in range(n):
+        if left[a]:
+            order[last] = a
+            last += 1
     return order, count
 
 
-@njit(cache=True, nogil=True)
-def elimination_tree(pattern, order, count):
+@outer
+def elimination_tree(pattern, order, place, count):
     """Parent (-1: none among the eliminated) and entries, diagonal included, of every eliminated column.
 
     Parameters
     ----------
     pattern, order, count : what `eliminate_smallest` left and returned
+    place : ndarray of int64, shape (n,)
+        The inverse of `order`.
 
     Returns
     -------
     parent, entries : ndarray of int64, shape (count,)
     """
-    place = np.argsort(order)
     parent, entries = np.empty(count, np.int64), np.empty(count, np.int64)
     below = np.empty(len(order), np.int64)
     for k in range(count):
@@ -166,30 +173,13 @@ def elimination_tree(pattern, order, count):
     return parent, entries
 
 
-@njit(cache=True, nogil=True)
-def rows_below(pattern, order, begin):
-    """Rows below each supernode, in elimination order: those of its last column.
-
-    Parameters
-    ----------
-    pattern : what `eliminate_smallest` left
-    order : ndarray of int64, shape (n,)
-    begin : ndarray of int64, shape (supernodes + 1,)
-        First columns.
-
-    Returns
-    -------
-    pointers : ndarray of int64, shape (supernodes + 1,)
-    rows : ndarray of int64
-        Increasing within a supernode.
-    """
-    place = np.argsort(order)
-    pointers = np.zeros(len(begin), np.int64)
-    for s in range(len(begin) - 1):
-        pointers[s + 1] = pointers[s] + _size(pattern[order[begin[s + 1] - 1]])
-    rows = np.empty(pointers[-1], np.int64)
-    for s in range(len(begin) - 1):
-        part = rows[pointers[s] : pointers[s + 1]]
-        _members(pattern[order[begin[s + 1] - 1]], part)
-        part[:] = np.sort(place[part])
-    return pointers, rows
+@outer
+def rows_below(pattern, columns):
+    """Members of the rows of some columns, one after the other: pointers (columns + 1,) and members."""
+    pointers = np.zeros(len(columns) + 1, np.int64)
+    for k in range(len(columns)):
+        pointers[k + 1] = pointers[k] + _size(pattern[columns[k]])
+    out = np.empty(pointers[-1], np.int64)
+    for k in range(len(columns)):
+        _members(pattern[columns[k]], out[pointers[k] :])
+    return pointers, out

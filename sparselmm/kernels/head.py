@@ -10,31 +10,28 @@ The products are BLAS's; only S_RR and Z_RR are gathered from lower triangles an
 
 Supernodes
 ----------
-``begin`` are their first columns, ``pointers, rows`` the rows below them. From ``panel[s]`` on, supernode s keeps
-L_JJ (w x w, lower) and B' (w x r), both in C order.
+``begin`` are their first columns, ``pointers, rows`` the rows below them. Row k of the panels, shape
+(head, widest + tallest), keeps column k of the factor: its row of L_JJ, and from column `widest` on that of B'.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from sparselmm.kernels.compile import inner, outer
 
 TILE = 32
 
 
-@njit(cache=True, nogil=True)
-def _triangle(panels, start, w):
-    """L_JJ of a supernode, a view."""
-    return panels[start : start + w * w].reshape((w, w))
+@inner
+def _supernode(s, begin, pointers, rows, widest, panels):
+    """First column, R, L_JJ and B' of a supernode, views."""
+    first, w, R = begin[s], begin[s + 1] - begin[s], rows[pointers[s] : pointers[s + 1]]
+    own = panels[first : first + w]
+    return first, R, own[:, :w], own[:, widest : widest + len(R)]
 
 
-@njit(cache=True, nogil=True)
-def _below(panels, start, w, r):
-    """B' of a supernode, a view."""
-    return panels[start + w * w : start + w * (w + r)].reshape((w, r))
-
-
-@njit(cache=True, nogil=True)
+@inner
 def _factor_supernode(D, B):
     """L_JJ in place of S_JJ, B' in place of S_RJ'; log-determinant, NaN where it is not positive definite."""
     logdet = 0.0
@@ -55,16 +52,16 @@ def _factor_supernode(D, B):
     return logdet
 
 
-@njit(cache=True, nogil=True)
-def factor_head(S, begin, pointers, rows, panel, panels):
+@outer
+def factor_head(S, begin, pointers, rows, widest, panels):
     """Eliminate the head.
 
     Parameters
     ----------
     S : ndarray, shape (n, n)
         Lower triangle; the rows and columns of the core become its Schur complement.
-    begin, pointers, rows, panel : supernodes
-    panels : ndarray, shape (panel[-1],)
+    begin, pointers, rows, widest : supernodes
+    panels : ndarray, shape (head, widest + tallest)
         Written to.
 
     Returns
@@ -74,19 +71,18 @@ def factor_head(S, begin, pointers, rows, panel, panels):
     """
     logdet = 0.0
     for s in range(len(begin) - 1):
-        first, w, R = begin[s], begin[s + 1] - begin[s], rows[pointers[s] : pointers[s + 1]]
-        D, B = _triangle(panels, panel[s], w), _below(panels, panel[s], w, len(R))
-        for i in range(w):
-            for k in range(w):
+        first, R, D, B = _supernode(s, begin, pointers, rows, widest, panels)
+        for i in range(len(D)):
+            for k in range(len(D)):
                 D[i, k] = S[first + i, first + k]
         for i in range(len(R)):
-            part = S[R[i], first : first + w]
-            for k in range(w):
-                B[k, i] = part[k]
+            for k in range(len(D)):
+                B[k, i] = S[R[i], first + k]
         logdet += _factor_supernode(D, B)
         if np.isnan(logdet):
             break
-        update = np.dot(B.T, B)
+        whole = B.copy()
+        update = np.dot(whole.T, whole)
         for i in range(len(R)):
             row = S[R[i]]
             for j in range(i + 1):
@@ -94,14 +90,13 @@ def factor_head(S, begin, pointers, rows, panel, panels):
     return logdet
 
 
-@njit(cache=True, nogil=True)
-def forward_head(begin, pointers, rows, panel, panels, X):
+@outer
+def forward_head(begin, pointers, rows, widest, panels, X):
     """First part of L^-1 x in place: the head solved for and taken from the core, for every row x of X (m, n)."""
     for s in range(len(begin) - 1):
-        first, w, R = begin[s], begin[s + 1] - begin[s], rows[pointers[s] : pointers[s + 1]]
-        D, B = _triangle(panels, panel[s], w), _below(panels, panel[s], w, len(R))
+        first, R, D, B = _supernode(s, begin, pointers, rows, widest, panels)
         for x in X:
-            for k in range(w):
+            for k in range(len(D)):
                 for j in range(k):
                     x[first + k] -= D[k, j] * x[first + j]
                 x[first + k] /= D[k, k]
@@ -109,23 +104,22 @@ def forward_head(begin, pointers, rows, panel, panels, X):
                     x[R[i]] -= B[k, i] * x[first + k]
 
 
-@njit(cache=True, nogil=True)
-def backward_head(begin, pointers, rows, panel, panels, X):
+@outer
+def backward_head(begin, pointers, rows, widest, panels, X):
     """Last part of L^-T x in place, the core being solved for already, for every row x of X (m, n)."""
     for s in range(len(begin) - 2, -1, -1):
-        first, w, R = begin[s], begin[s + 1] - begin[s], rows[pointers[s] : pointers[s + 1]]
-        D, B = _triangle(panels, panel[s], w), _below(panels, panel[s], w, len(R))
+        first, R, D, B = _supernode(s, begin, pointers, rows, widest, panels)
         for x in X:
-            for k in range(w - 1, -1, -1):
+            for k in range(len(D) - 1, -1, -1):
                 total = x[first + k]
-                for j in range(k + 1, w):
+                for j in range(k + 1, len(D)):
                     total -= D[j, k] * x[first + j]
                 for i in range(len(R)):
                     total -= B[k, i] * x[R[i]]
                 x[first + k] = total / D[k, k]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _gather(Z, R):
     """Symmetric Z_RR from a lower triangle."""
     out = np.empty((len(R), len(R)))
@@ -141,10 +135,10 @@ def _gather(Z, R):
     return out
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _add_inverse(L, out):
     """Add (L L')^-1 to the lower triangle of `out`."""
-    X = np.zeros(L.shape)
+    X = np.zeros((len(L), len(L)))
     for k in range(len(L)):
         X[k, k] = 1.0 / L[k, k]
         for j in range(k):
@@ -158,24 +152,24 @@ def _add_inverse(L, out):
                 out[i, j] += X[k, i] * X[k, j]
 
 
-@njit(cache=True, nogil=True)
-def invert_head(which, begin, pointers, rows, panel, panels, Z):
+@outer
+def invert_head(which, begin, pointers, rows, widest, panels, Z):
     """S^-1 on the pattern of the head's factor, next to the core's inverse.
 
     Parameters
     ----------
     which : ndarray of int64
         Supernodes; what they depend on comes first, here or in earlier calls.
-    begin, pointers, rows, panel : supernodes
-    panels : ndarray, shape (panel[-1],)
+    begin, pointers, rows, widest : supernodes
+    panels : ndarray, shape (head, widest + tallest)
         From `factor_head`.
     Z : ndarray, shape (n, n)
         Holds the lower triangle of the core's inverse; the head's entries are written to it.
     """
     for s in which:
-        first, w, R = begin[s], begin[s + 1] - begin[s], rows[pointers[s] : pointers[s + 1]]
-        D, Y = _triangle(panels, panel[s], w), _below(panels, panel[s], w, len(R)).copy()
-        for k in range(w - 1, -1, -1):
+        first, R, D, B = _supernode(s, begin, pointers, rows, widest, panels)
+        Y = B.copy()
+        for k in range(len(D) - 1, -1, -1):
             scale = 1.0 / D[k, k]
             for i in range(len(R)):
                 Y[k, i] *= scale
@@ -185,10 +179,9 @@ def invert_head(which, begin, pointers, rows, panel, panels, Z):
         X = np.dot(Y, _gather(Z, R))
         corner = np.dot(X, Y.T)
         _add_inverse(D, corner)
-        for i in range(w):
+        for i in range(len(D)):
             for j in range(i + 1):
                 Z[first + i, first + j] = corner[i, j]
         for i in range(len(R)):
-            part = Z[R[i], first : first + w]
-            for k in range(w):
-                part[k] = -X[k, i]
+            for k in range(len(D)):
+                Z[R[i], first + k] = -X[k, i]

@@ -12,7 +12,7 @@ from sparselmm.kernels.components import label_components
 from sparselmm.systems.leading import Leading
 from sparselmm.threads import over_range
 
-SMALLEST_ROWS = 200  # rows of S, or leading levels, that a thread should have at the least
+SMALLEST_ROWS = 100  # rows of S, or leading levels, that a thread should have at the least
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,8 @@ class CrossedFactor:
             core = dpotri(self.core, lower=0)[0].T
         if plan is None:
             return BlockInverse(store.leading, store.layout, self.G, core.reshape(-1))
-        inverse = np.full((len(plan.order), len(plan.order)), np.nan)
+        inverse = np.empty((len(plan.order), len(plan.order)))
+        inverse[:, : plan.n_head] = np.nan  # where the head has no entry
         inverse[plan.n_head :, plan.n_head :] = core
         top, *subtrees = plan.tasks
         args = (*plan.supernodes, self.panels, inverse)
@@ -74,7 +75,7 @@ class CrossedStore:
         S = assemble(self.leading, self.layout, G, A22).reshape(n, n)
         n_head, logdet, panels = 0, 0.0, np.empty(0)
         if plan is not None:
-            n_head, panels = plan.n_head, np.empty(plan.panel[-1])
+            n_head, panels = plan.n_head, plan.panels()
             logdet = head.factor_head(S, *plan.supernodes, panels)
         with wide_blas((n - n_head) ** 3 / 3):
             core, info = dpotrf(S[n_head:, n_head:].T, lower=0, clean=0, overwrite_a=1)

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparselmm._types import Array
-from sparselmm.kernels import bitsets, sparse_schur, supernodes
+from sparselmm.kernels import bitsets, supernodes
 from sparselmm.systems.leading import Leading
 
 LARGEST = 6_000  # order of S up to which a head is looked for
-LEVELS_BYTES = 1 << 27  # of the bitsets of the leading levels
-SAMPLE, FULLEST = 32, 0.5  # columns looked at first, and the share of S that they may fill
+MOST_WORDS = 2e8  # of bitsets to be joined while looking
+SAMPLE, FULLEST = (
+    64,
+    0.5,
+)  # columns that tell how full S is, and the share up to which a head can pay
 FULL = 0.6  # share of what is left that its emptiest column fills, from which on it is dense
 SLACK, NARROW = 0.1, 8  # zeros that supernodes may hold (see `supernodes.merge_supernodes`)
 SHARE = 0.1  # of the head's work in one subtree
@@ -33,8 +36,10 @@ class Elimination:
         Columns of S as they are eliminated.
     n_head : int
         How many of them come before the dense core.
-    begin, pointers, rows, panel : ndarray of int64
-        Supernodes of the head, the rows below them and where they are kept (see `sparselmm.kernels.head`).
+    begin, pointers, rows : ndarray of int64
+        Supernodes of the head and the rows below them (see `sparselmm.kernels.head`).
+    widest, tallest : int
+        Columns and rows below of the largest supernodes.
     tasks : tuple of ndarray of int64
         Supernodes, ancestors first: those at the top of the tree, then subtrees that do not need each other.
     flops : float
@@ -46,54 +51,59 @@ class Elimination:
     begin: Array
     pointers: Array
     rows: Array
-    panel: Array
+    widest: int
+    tallest: int
     tasks: tuple[Array, ...]
     flops: float
 
     @property
-    def supernodes(self) -> tuple[Array, Array, Array, Array]:
+    def supernodes(self) -> tuple[Array, Array, Array, int]:
         """Arguments of the head's kernels."""
-        return self.begin, self.pointers, self.rows, self.panel
+        return self.begin, self.pointers, self.rows, self.widest
+
+    def panels(self) -> Array:
+        """Room for the head's factor."""
+        return np.empty((self.n_head, self.widest + self.tallest))
 
 
 def plan_elimination(lead: Leading) -> Elimination | None:
     """The order of a design, or None where S may as well be taken as dense."""
     n = lead.n_S
-    too_many = (len(lead.indptr) - 1) * n > 8 * LEVELS_BYTES
-    if n > LARGEST or too_many or _share(lead) > FULLEST:
+    if n > LARGEST or len(lead.cols) * n > 64 * MOST_WORDS:
         return None
     pattern = bitsets.joint_pattern(
         lead.indptr, lead.cols, lead.colptr, lead.rows, lead.A22_ptr, lead.A22_cols
     )
+    some = pattern[:: n // SAMPLE + 1]
+    if np.unpackbits(some.view(np.uint8)).sum() > FULLEST * n * len(some):
+        return None
     order, n_head = bitsets.eliminate_smallest(pattern, FULL)
-    parent, entries = bitsets.elimination_tree(pattern, order, n_head)
-    after = supernodes.postorder(parent)
-    order[:n_head], entries = order[:n_head][after], entries[after]
-    up = parent[after]
-    parent = np.where(up >= 0, np.argsort(after)[up], -1)
+    order, parent, entries = _by_subtrees(pattern, order, n_head)
     begin = (
         supernodes.merge_supernodes(parent, entries, SLACK, NARROW) if n_head else np.zeros(1, int)
     )
-    pointers, rows = bitsets.rows_below(pattern, order, begin)
+    pointers, below = bitsets.rows_below(pattern, order[begin[1:] - 1])
     width, height = np.diff(begin), np.diff(pointers)
     work = _flops(width, height)
     flops = float(work.sum()) + float(n - n_head) ** 3
     if flops > WORTH * n**3:
         return None
-    panel = np.concatenate([[0], np.cumsum(width * (width + height))])
+    owner = np.repeat(np.arange(len(height)), height) * n
+    rows = np.sort(owner + np.argsort(order)[below]) - owner
     up = supernodes.supernode_tree(begin, parent, supernodes.column_owners(begin))
     tree, bounds = supernodes.independent_tasks(up, work, SHARE)
     tasks = tuple(np.split(tree, bounds)[:-1])
-    return Elimination(order, n_head, begin, pointers, rows, panel, tasks, flops)
+    widest, tallest = int(width.max(initial=0)), int(height.max(initial=0))
+    return Elimination(order, n_head, begin, pointers, rows, widest, tallest, tasks, flops)
 
 
-def _share(lead: Leading) -> float:
-    """Of the lower triangle of S that partners fill, from some of its columns."""
-    wanted = np.unique(np.linspace(0, lead.n_S - 1, SAMPLE).astype(np.int64))
-    view = (lead.indptr, lead.cols, lead.colptr, lead.rows, lead.positions)
-    nothing = np.zeros(lead.n_S + 1, np.int64), np.empty(0, np.int32)
-    filled = sparse_schur.clique_counts(wanted, *view, *nothing)
-    return float(filled.sum() / (lead.n_S - wanted).sum())
+def _by_subtrees(pattern: Array, order: Array, n_head: int) -> tuple[Array, Array, Array]:
+    """The head's columns subtree by subtree, with parents and entries in that order."""
+    parent, entries = bitsets.elimination_tree(pattern, order, np.argsort(order), n_head)
+    after = supernodes.postorder(parent)
+    up = parent[after]
+    parent = np.where(up >= 0, np.argsort(after)[up], -1)
+    return np.concatenate([order[:n_head][after], order[n_head:]]), parent, entries[after]
 
 
 def _flops(width: Array, height: Array) -> Array:
