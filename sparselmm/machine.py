@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -25,10 +26,29 @@ def keep_freed_memory() -> None:
     np.empty(ADAPTED, np.uint8)
 
 
-def available_memory() -> float:
-    """Bytes that can be allocated now: the least of what system and control group leave."""
+def available_memory(needed: float = 0.0) -> float:
+    """Bytes that can be allocated now: the least of what system and control group leave.
+
+    Where that is less than needed, memory that was freed but kept is given back first.
+    """
+    left = _left()
+    if needed <= left:
+        return left
+    _give_back()
+    return _left()
+
+
+def _left() -> float:
     limits = [_free_memory(), _cgroup_left()]
     return min(limit for limit in limits if limit is not None)
+
+
+def _give_back() -> None:
+    """Let glibc return whole pages that hold nothing; other systems do so by themselves or cannot."""
+    import ctypes
+
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def size_text(nbytes: float) -> str:

@@ -290,7 +290,9 @@ class _Run:
         for theta in ends:
             low = np.abs(theta) <= 2.0 * local.floors
             factors = local.chart.factors(np.where(low, 0.0, theta))
-            end = model.theta([t * np.where(t.diagonal() < 0.0, -1.0, 1.0) for t in factors])
+            end = model.theta(
+                [_settled(*pair) for pair in zip(factors, self.scale.noise, strict=True)]
+            )
             negative = (at.theta[model.pivots] < 0.0).any()
             if theta is local.theta and not (low.any() or negative):
                 break
@@ -307,6 +309,14 @@ class _Run:
             outcome = outcome if certificate.passed else Outcome.STALLED
         E = tuple(at.E) if solution is at.solution else None
         return Optimum(internal, solution, outcome, certificate, tuple(self.log), E)
+
+
+def _settled(T: Array, noise: Array) -> Array:
+    """T with pivots that are not negative, and zeros for what nobody can see of a column without one."""
+    least = 2.0 * np.sqrt(FLOOR * noise.diagonal())
+    gone = np.abs(T.diagonal()) <= least
+    T = np.where(gone & (np.abs(T) <= least[:, None]), 0.0, T)
+    return T * np.where(T.diagonal() < 0.0, -1.0, 1.0)
 
 
 def certify(local: Local, step: Step | None, zero: Array, largest_score: float) -> Certificate:

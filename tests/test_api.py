@@ -36,7 +36,7 @@ def test_description_before_fitting():
 
 
 def test_a_refused_model_can_be_described(monkeypatch):
-    monkeypatch.setattr("sparselmm.systems.choose.available_memory", lambda: 100.0)
+    monkeypatch.setattr("sparselmm.systems.choose.available_memory", lambda *_: 100.0)
     model = slm.LinearMixedModel(CROSSED, slm.load_dataset("penicillin"))
     refusal = (
         "Found 100 B of free memory; path 'grouped' needs 768 B; path 'crossed' needs 576 B. Drop a "

@@ -222,3 +222,15 @@ class TestScales:
         assert moved.params["Days"] == pytest.approx(fit.params["Days"], rel=1e-8)
         assert moved.bse["Days"] == pytest.approx(fit.bse["Days"], rel=1e-6)
         assert moved.deviance == pytest.approx(fit.deviance, rel=1e-9)
+
+
+def test_nothing_invisible_is_left_of_a_column_without_a_pivot():
+    """Where a variance is zero, rounding leaves neither a sign nor a correlation with it."""
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        g, h = rng.integers(0, 7, 40), rng.integers(0, 4, 40)
+        data = pd.DataFrame({"y": rng.normal(size=40), "x": rng.normal(size=40), "g": g, "h": h})
+        fit = quiet("y ~ x + (x | g) + (1 | h)", data, reml=bool(seed % 2)).fit
+        for t in fit.T:
+            assert (t.diagonal() >= 0.0).all()
+            assert not ((t != 0.0) & (np.abs(t) < 1e-9)).any()

@@ -412,7 +412,7 @@ def test_new_category_of_a_fixed_effect():
 
 
 def test_memory_is_refused_with_the_numbers(monkeypatch):
-    monkeypatch.setattr(choose, "available_memory", lambda: 100.0)
+    monkeypatch.setattr(choose, "available_memory", lambda *_: 100.0)
     text = message(
         slm.MemoryRefusedError,
         lambda: slm.lmm(

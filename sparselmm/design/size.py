@@ -110,7 +110,7 @@ def check_products(design: Design, spec: DesignSpec, counts: Sequence[int]) -> N
 
 
 def _refuse_beyond(nbytes: float, largest: float, what: str, advice: str) -> None:
-    memory = available_memory() if nbytes > MODEST else nbytes
+    memory = available_memory(nbytes) if nbytes > MODEST else nbytes
     if nbytes > memory:
         raise MemoryRefusedError(
             f"Found {size_text(memory)} of free memory; the model needs {size_text(nbytes)}, "

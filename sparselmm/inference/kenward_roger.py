@@ -204,7 +204,7 @@ def check_cost(cost: Cost) -> None:
             f"{cost.seconds / 60:,.0f} minutes; expected at most {LONGEST / 60:.0f}. Use "
             "ddf='satterthwaite', which agrees with it where there are that many levels."
         )
-    free = available_memory()
+    free = available_memory(cost.nbytes)
     if cost.nbytes > free:
         raise MemoryRefusedError(
             f"Kenward and Roger's method needs about {size_text(cost.nbytes)} here; found "

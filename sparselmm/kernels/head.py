@@ -80,6 +80,7 @@ def factor_head(S, begin, pointers, rows, widest, panels):
                 B[k, i] = S[R[i], first + k]
         logdet += _factor_supernode(D, B)
         if np.isnan(logdet):
+            panels[first:] = np.nan
             break
         whole = B.copy()
         update = np.dot(whole.T, whole)

@@ -34,7 +34,7 @@ def memory(monkeypatch):
     """A machine with 64 GB free; tests may set another number."""
 
     def leave(nbytes: float) -> None:
-        monkeypatch.setattr(module, "available_memory", lambda: nbytes)
+        monkeypatch.setattr(module, "available_memory", lambda *_: nbytes)
 
     leave(64e9)
     return leave
@@ -220,6 +220,15 @@ def test_a_file_cache_is_not_memory_in_use(tmp_path):
     assert cgroup(tmp_path, "max", "950", stat) is None
     assert _cgroup_left(tmp_path / "absent") is None
     assert 0.0 < available_memory() < 1e15
+
+
+def test_freed_memory_is_given_back_before_it_is_missed(monkeypatch):
+    given = []
+    monkeypatch.setattr(machine, "_give_back", lambda: given.append(1))
+    monkeypatch.setattr(machine, "_left", lambda: 100.0 + 50.0 * len(given))
+    assert available_memory() == available_memory(100.0) == 100.0
+    assert available_memory(120.0) == 150.0
+    assert given == [1]
 
 
 def test_cores_that_other_processes_hold(tmp_path, monkeypatch):

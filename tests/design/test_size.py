@@ -23,7 +23,7 @@ def free(monkeypatch):
 
     def set_free(nbytes):
         monkeypatch.setattr("sparselmm.design.size.MODEST", 0.0)
-        monkeypatch.setattr("sparselmm.design.size.available_memory", lambda: nbytes)
+        monkeypatch.setattr("sparselmm.design.size.available_memory", lambda *_: nbytes)
 
     return set_free
 
@@ -57,7 +57,7 @@ def test_columns_that_fit_are_not(data, free):
 
 
 def test_a_wide_term_is_refused_before_anything_is_made_of_it(data, monkeypatch):
-    monkeypatch.setattr("sparselmm.design.size.available_memory", lambda: 2.0**30)
+    monkeypatch.setattr("sparselmm.design.size.available_memory", lambda *_: 2.0**30)
     wide = data.assign(h=np.arange(600) // 2, f=[str(i) for i in np.arange(600) % 90])
     with pytest.warns(IdentifiabilityWarning, match="300 levels x 90 coefficients"):
         model = slm.LinearMixedModel("y ~ x + (0 + f | h)", wide)

@@ -203,7 +203,7 @@ def test_messages(sleepstudy, monkeypatch):
     with pytest.raises(slm.InferenceError, match=r"needs 1 solves here, about .* minutes"):
         fit.ddf(method="kenward-roger")
     monkeypatch.setattr(kr_module, "LONGEST", 600.0)
-    monkeypatch.setattr(kr_module, "available_memory", lambda: 1e6)
+    monkeypatch.setattr(kr_module, "available_memory", lambda *_: 1e6)
     with pytest.raises(
         slm.MemoryRefusedError, match=r"needs about .* MiB here; found 977 KiB free"
     ):

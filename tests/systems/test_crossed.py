@@ -122,4 +122,6 @@ def test_pairs_off_the_pattern_are_not_held(rng, always):
 def test_not_positive_gives_nan(rng, always, by):
     lead = random_leading(rng, SHAPES[1], 1)
     G, A22 = random_values(rng, lead)
-    assert np.isnan(make_crossed(lead, plan_elimination(lead)).factor(G, A22 - by).logdet)
+    found = make_crossed(lead, plan_elimination(lead)).factor(G, A22 - by)
+    assert np.isnan(found.logdet)
+    assert np.isnan(found.solve(np.ones((lead.n_S, 1)))).any()

@@ -86,7 +86,8 @@ def group_matrix(model: MixedLM, vcomp: Array, group: int) -> tuple[Array, Array
 
 
 def _check_size(order: int) -> None:
-    needed, free = 32.0 * order**2, available_memory()
+    needed = 32.0 * order**2
+    free = available_memory(needed)
     if needed > free:
         raise MemoryRefusedError(
             f"The covariance of {order:,} random effects of one group needs {size_text(needed)}; "
