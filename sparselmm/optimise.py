@@ -18,19 +18,21 @@ from enum import Enum
 import numpy as np
 
 from sparselmm._types import Array
+from sparselmm.certificate import Certificate, certify
 from sparselmm.covariance.chart import Chart, choose_chart
 from sparselmm.criterion import Solution
 from sparselmm.errors import ConvergenceError
-from sparselmm.linalg import TINY
 from sparselmm.problem import Evaluation, Problem
 from sparselmm.start import level_information, moment_start
-from sparselmm.steps import FLOOR, Local, Scale, Step, above_floor, pivot_floors, propose
+from sparselmm.steps import FLOOR, Scale, Step, above_floor, pivot_floors, propose
 from sparselmm.surrogate import Surrogate
 
 SHORTER = 0.3  # of a step that raised the deviance
 WIDEST = 2.0  # radius of the trust region, per root of the number of terms
 NARROWEST = 1e-7
 LARGEST_SCORE = 1e-3  # in standard errors, that a certificate lets pass
+PLATEAU = 0.05  # score in standard errors, away from the boundary, that a small promised gain does not excuse
+VISIBLE = 0.25, 1e-4  # pivot², in units of four times the variance that one level's data can show
 MANY_LEVELS = 1_000  # of every factor, from which on a closing step may not be worth its time
 NEGLIGIBLE = 2e-14  # promised gain per level that moves theta by less than about 3e-7 of itself
 ROUNDING = 1e-13  # relative error of a deviance
@@ -74,31 +76,6 @@ class Entry:
     deviance: float
     score_norm: float
     step: str
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """Why a fit may be called converged.
-
-    Attributes
-    ----------
-    gain : float
-        Fall of the deviance that another step promises.
-    score_norm : float
-        Root of twice that: how far, in standard errors, the optimum may still be.
-    curvature : float
-        Smallest eigenvalue of the Hessian (exact, or average information, curvature of T T' and what
-        the scores along the way taught), as a share of the largest.
-    on_boundary : tuple of int
-        Entries of theta (pivots) that are zero; the score pushes each of them down.
-    passed : bool
-    """
-
-    gain: float
-    score_norm: float
-    curvature: float
-    on_boundary: tuple[int, ...]
-    passed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,26 +280,39 @@ class _Run:
                 internal, solution = end, closed
                 break
         zero = np.flatnonzero(model.pivots & (internal == 0.0))
-        certificate = certify(local, self.next, zero, self.largest_score)
+        plateau = outcome.converged and not len(zero) and at.score_norm() > PLATEAU
+        if plateau:
+            internal, solution = self.leave_plateau(at, internal, solution)
+            zero = np.flatnonzero(model.pivots & (internal == 0.0))
+        certificate = certify(local, self.next, zero, self.largest_score, plateau=plateau)
         if outcome.converged:
             outcome = Outcome.SINGULAR if len(zero) else Outcome.CONVERGED
             outcome = outcome if certificate.passed else Outcome.STALLED
         E = tuple(at.E) if solution is at.solution else None
         return Optimum(internal, solution, outcome, certificate, tuple(self.log), E)
 
+    def leave_plateau(
+        self, at: Evaluation, internal: Array, solution: Solution
+    ) -> tuple[Array, Solution]:
+        """Set to zero what is too small to be told from zero, if the deviance does not rise.
 
-def _settled(T: Array, noise: Array) -> Array:
+        Near zero the deviance is flat in T, so that little is gained on the way although the score, relative to its
+        standard error, does not vanish.
+        """
+        model = self.problem.model
+        for share in VISIBLE:
+            factors = zip(model.factors(internal), self.scale.noise, strict=True)
+            end = model.theta([_settled(T, noise, share) for T, noise in factors])
+            closed = self.problem.solve(end)
+            self.record(Entry(end, closed.deviance, np.nan, "boundary"))
+            if closed.deviance <= solution.deviance + self.noise(at):
+                return end, closed
+        return internal, solution
+
+
+def _settled(T: Array, noise: Array, share: float = FLOOR) -> Array:
     """T with pivots that are not negative, and zeros for what nobody can see of a column without one."""
-    least = 2.0 * np.sqrt(FLOOR * noise.diagonal())
+    least = 2.0 * np.sqrt(share * noise.diagonal())
     gone = np.abs(T.diagonal()) <= least
     T = np.where(gone & (np.abs(T) <= least[:, None]), 0.0, T)
     return T * np.where(T.diagonal() < 0.0, -1.0, 1.0)
-
-
-def certify(local: Local, step: Step | None, zero: Array, largest_score: float) -> Certificate:
-    """What the last evaluation, and what was learned on the way, say about the optimum."""
-    gain = np.inf if step is None else step.gain
-    curvature = float(local.values[0] / max(abs(local.values[-1]), TINY))
-    norm = float(np.sqrt(2.0 * abs(gain)))  # a step that promises a rise certifies nothing
-    passed = curvature > -1e-6 and norm < largest_score
-    return Certificate(gain, norm, curvature, tuple(map(int, zero)), passed)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import sparselmm as slm
-from sparselmm.optimise import Outcome
+from sparselmm.optimise import Outcome, minimise
 from sparselmm.varcorr import combination, reduced_echelon
 
 
@@ -234,3 +234,22 @@ def test_nothing_invisible_is_left_of_a_column_without_a_pivot():
         for t in fit.T:
             assert (t.diagonal() >= 0.0).all()
             assert not ((t != 0.0) & (np.abs(t) < 1e-9)).any()
+
+
+def nearly_exact(seed):
+    """Groups nested in pairs, and a residual of a ten-thousandth: the variance of pairs hides behind the groups'."""
+    rng = np.random.default_rng(seed)
+    g, x = rng.integers(0, 8, 25), rng.normal(size=25)
+    y = rng.normal(size=8)[g] + 1e-4 * rng.normal(size=25)
+    return pd.DataFrame({"y": y, "x": x, "g": g, "h": g // 2})
+
+
+@pytest.mark.parametrize("seed", [0, 5, 6, 7, 10, 20, 23])
+def test_a_plateau_is_not_called_an_optimum(seed):
+    """Near a variance of zero the deviance is flat; what is called converged is as low as any start leads."""
+    fit = quiet("y ~ x + (1 | g) + (1 | h)", nearly_exact(seed)).fit
+    starts = [4e3, 4e3], [8e3, 1e3], [3e3, 9e3]
+    found = [minimise(fit.problem, np.array(start)).solution.deviance for start in starts]
+    better = min(found) < fit.solution.deviance - 1e-3
+    assert better == (seed in (5, 10, 20, 23))
+    assert fit.optimum.outcome is (Outcome.STALLED if better else Outcome.SINGULAR)
