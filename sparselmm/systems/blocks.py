@@ -72,11 +72,6 @@ class Layout:
         """Entries held."""
         return int((self.order**2).sum())
 
-    @property
-    def flops(self) -> float:
-        """Multiplications and additions of one factorisation and inverse."""
-        return float((self.order.astype(float) ** 3).sum())
-
     def diagonal_blocks(
         self, inverse: Array, shapes: tuple[tuple[int, int], ...]
     ) -> tuple[Array, ...]:

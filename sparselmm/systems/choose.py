@@ -165,15 +165,17 @@ def _level_updates(lead: Leading) -> float:
 
 
 def _grouped(lead: Leading) -> _Candidate:
-    layout = make_layout(lead, component_labels(lead))
-    flops = layout.flops + 2.0 * _pair_updates(lead) + _level_updates(lead)
-    nbytes = 16.0 * layout.length + 8.0 * lead.D.size
-    blocks = f"{len(layout.order):,} block{'s' * (len(layout.order) > 1)}"
-    largest = int(layout.order.max(initial=0))
+    labels = component_labels(lead)
+    orders = np.bincount(labels).astype(float)
+    flops = float((orders**3).sum()) + 2.0 * _pair_updates(lead) + _level_updates(lead)
+    nbytes = 16.0 * float((orders**2).sum()) + 8.0 * lead.D.size
+    blocks = f"{len(orders):,} block{'s' * (len(orders) > 1)}"
+    largest = int(orders.max(initial=0))
     note = (
         f"{blocks}, the largest of order {largest:,}" if lead.n_S else "one factor: nothing is left"
     )
-    return _Candidate(PathCost("grouped", flops, nbytes, note), lambda: GroupedStore(lead, layout))
+    cost = PathCost("grouped", flops, nbytes, note)
+    return _Candidate(cost, lambda: GroupedStore(lead, make_layout(lead, labels)))
 
 
 def _crossed(lead: Leading, *, whole: bool) -> _Candidate:

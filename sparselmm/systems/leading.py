@@ -146,9 +146,9 @@ def _side_by_side(n_levels: int, blocks: list[CrossBlock], offsets: Array):
     before = np.zeros(n_levels, np.int64)
     place = []
     for block, width, count, offset in zip(blocks, widths, counts, offsets[:-1], strict=True):
-        first = block.first()
-        within = np.arange(len(first), dtype=np.int64) - block.indptr[first]
-        start = indptr[first] + before[first] + within * width
+        shift = indptr[:-1] + before - block.indptr[:-1] * width
+        start = np.repeat(shift, np.diff(block.indptr))
+        start += np.arange(len(start), dtype=np.int64) * width
         for c in range(width):
             cols[start + c] = offset + block.indices * width + c
         place.append(start)
