@@ -263,6 +263,7 @@ class _Run:
                 "The response may be fitted perfectly, or the data hold extreme values: rescale them."
             )
         internal, solution, model = at.theta, at.solution, self.problem.model
+        negative = (at.theta[model.pivots] < 0.0).any()
         ends = [local.theta] if not closing or self.next is None else [self.next.theta, local.theta]
         for theta in ends:
             low = np.abs(theta) <= 2.0 * local.floors
@@ -270,7 +271,6 @@ class _Run:
             end = model.theta(
                 [_settled(*pair) for pair in zip(factors, self.scale.noise, strict=True)]
             )
-            negative = (at.theta[model.pivots] < 0.0).any()
             if theta is local.theta and not (low.any() or negative):
                 break
             closed = self.problem.solve(end)

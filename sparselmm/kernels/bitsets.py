@@ -60,13 +60,12 @@ def _members(row, out):
 
 
 @outer
-def joint_pattern(indptr, cols, colptr, rows, extra_ptr, extra_cols):
+def joint_pattern(indptr, cols, extra_ptr, extra_cols):
     """Pattern of S: columns that share a row of ``indptr, cols`` or an entry of ``extra_ptr, extra_cols``.
 
     Parameters
     ----------
     indptr, cols : partners of every leading level
-    colptr, rows : the leading levels of every column
     extra_ptr, extra_cols : lower triangle in compressed rows, one row per column
 
     Returns
@@ -74,20 +73,19 @@ def joint_pattern(indptr, cols, colptr, rows, extra_ptr, extra_cols):
     ndarray of uint64, shape (n, ceil(n / 64))
         Symmetric, the diagonal included.
     """
-    n = len(colptr) - 1
+    n = len(extra_ptr) - 1
     words = (n + WORD - 1) // WORD
-    partners = np.zeros((len(indptr) - 1, words), np.uint64)
-    for level in range(len(partners)):
+    out, partners = np.zeros((n, words), np.uint64), np.zeros(words, np.uint64)
+    for level in range(len(indptr) - 1):
+        partners[:] = 0
         for k in range(indptr[level], indptr[level + 1]):
-            _set(partners[level], cols[k])
-    out = np.zeros((n, words), np.uint64)
+            _set(partners, cols[k])
+        for k in range(indptr[level], indptr[level + 1]):
+            row = out[cols[k]]
+            for w in range(words):
+                row[w] |= partners[w]
     for a in range(n):
         _set(out[a], a)
-        row = out[a]
-        for k in range(colptr[a], colptr[a + 1]):
-            other = partners[rows[k]]
-            for w in range(words):
-                row[w] |= other[w]
         for k in range(extra_ptr[a], extra_ptr[a + 1]):
             _set(out[a], extra_cols[k])
             _set(out[extra_cols[k]], a)

@@ -12,19 +12,17 @@ gradient and Hessian. Plain loops: at these sizes a call of LAPACK costs more th
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from sparselmm._types import Array
+from sparselmm.kernels.compile import INNER, OUTER
 
 # Sums may be taken in any order, so that they vectorise; NaN and infinity keep their meaning.
 FAST = {"reassoc", "contract"}
-# Division by zero gives infinities, and only what Python calls needs wrappers: both save seconds of compilation.
-OUTER: Any = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": FAST}
-INNER: Any = {**OUTER, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-outer, inner = njit(**OUTER), njit(**INNER)
+outer, inner = njit(**OUTER, fastmath=FAST), njit(**INNER, fastmath=FAST)
 
 
 class Border(NamedTuple):

@@ -7,12 +7,7 @@ from typing import Any
 from numba import njit
 
 # Division by zero gives infinities: at an extreme T the value is then not finite and the step is taken for too long.
-outer: Any = njit(cache=True, nogil=True, error_model="numpy")
+OUTER: Any = {"cache": True, "nogil": True, "error_model": "numpy"}
 # Only what Python calls needs wrappers, which take a good part of the compilation.
-inner: Any = njit(
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-    no_cpython_wrapper=True,  # pyright: ignore
-    no_cfunc_wrapper=True,
-)
+INNER: Any = {**OUTER, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+outer, inner = njit(**OUTER), njit(**INNER)

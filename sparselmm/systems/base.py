@@ -148,10 +148,8 @@ class Factored:
                     kernels.backward(0, len(B), L, pointers, lead.cols, self.G, R2, W)
             return squares, moved
 
-        worth = max(
-            SMALLEST_RANGE, 2 * lead.n_S
-        )  # levels, for sums over ranges to be the lesser part
-        found = map_range(sums, levels, worth)
+        # So many levels a range that the sums over ranges are the lesser part.
+        found = map_range(sums, levels, max(SMALLEST_RANGE, 2 * lead.n_S))
         squares, moved = (np.sum([pair[i] for pair in found], axis=0) for i in range(2))
         return squares, R2 - moved
 

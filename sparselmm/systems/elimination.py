@@ -16,10 +16,8 @@ from sparselmm.systems.leading import Leading
 
 LARGEST = 6_000  # order of S up to which a head is looked for
 MOST_WORDS = 2e8  # of bitsets to be joined while looking
-SAMPLE, FULLEST = (
-    64,
-    0.5,
-)  # columns that tell how full S is, and the share up to which a head can pay
+SAMPLE = 64  # columns that tell how full S is
+FULLEST = 0.5  # share of S up to which a head can pay
 FULL = 0.6  # share of what is left that its emptiest column fills, from which on it is dense
 SLACK, NARROW = 0.1, 8  # zeros that supernodes may hold (see `supernodes.merge_supernodes`)
 SHARE = 0.1  # of the head's work in one subtree
@@ -71,9 +69,7 @@ def plan_elimination(lead: Leading) -> Elimination | None:
     n = lead.n_S
     if n > LARGEST or len(lead.cols) * n > 64 * MOST_WORDS:
         return None
-    pattern = bitsets.joint_pattern(
-        lead.indptr, lead.cols, lead.colptr, lead.rows, lead.A22_ptr, lead.A22_cols
-    )
+    pattern = bitsets.joint_pattern(lead.indptr, lead.cols, lead.A22_ptr, lead.A22_cols)
     some = pattern[:: n // SAMPLE + 1]
     if np.unpackbits(some.view(np.uint8)).sum() > FULLEST * n * len(some):
         return None

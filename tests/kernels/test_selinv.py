@@ -7,15 +7,7 @@ import pytest
 
 from sparselmm.kernels import selinv, supernodes
 from sparselmm.kernels.sparse_schur import transpose_pattern
-
-
-def fill(pattern):
-    """Lower triangle of the pattern of the Cholesky factor, by elimination."""
-    met = pattern.copy()
-    for k in range(len(met)):
-        below = np.flatnonzero(met[k + 1 :, k]) + k + 1
-        met[np.ix_(below, below)] = True
-    return np.tril(met)
+from tests.systems.records import symbolic_fill
 
 
 def parents(filled):
@@ -27,7 +19,7 @@ def random_matrix(rng, n, density):
     """Positive definite with a random pattern, in postorder."""
     A = np.where(rng.random((n, n)) < density, rng.normal(size=(n, n)), 0.0)
     A = A + A.T + 2.0 * n * density * np.eye(n) + 2.0 * np.eye(n)
-    order = supernodes.postorder(parents(fill(A != 0)))
+    order = supernodes.postorder(parents(symbolic_fill(A != 0)))
     return A[np.ix_(order, order)]
 
 
@@ -99,7 +91,7 @@ def test_postorder_keeps_subtrees_together(rng, n):
 @pytest.mark.parametrize(("n", "density"), CASES)
 def test_tree_and_counts(rng, n, density):
     A = random_matrix(rng, n, density)
-    filled = fill(A != 0)
+    filled = symbolic_fill(A != 0)
     parent, counts, *_ = analyse(A)
     np.testing.assert_array_equal(parent, parents(filled))
     np.testing.assert_array_equal(counts, filled.sum(axis=0))
@@ -109,7 +101,7 @@ def test_tree_and_counts(rng, n, density):
 @pytest.mark.parametrize(("slack", "narrow", "widest"), [(0.0, 0, 1000), (0.3, 8, 5), (1.0, 99, 7)])
 def test_supernodes_cover_the_factor(rng, n, density, slack, narrow, widest):
     A = random_matrix(rng, n, density)
-    filled = fill(A != 0)
+    filled = symbolic_fill(A != 0)
     _, _, begin, up, owner, rowptr, rows = analyse(A, slack, narrow, widest)
     held = np.zeros_like(filled)
     for s in range(len(begin) - 1):

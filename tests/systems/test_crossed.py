@@ -31,9 +31,7 @@ def always(monkeypatch):
 
 def pattern_of(lead):
     """Rows of S as bits, and as a dense matrix."""
-    bits = bitsets.joint_pattern(
-        lead.indptr, lead.cols, lead.colptr, lead.rows, lead.A22_ptr, lead.A22_cols
-    )
+    bits = bitsets.joint_pattern(lead.indptr, lead.cols, lead.A22_ptr, lead.A22_cols)
     return bits, dense(bits)
 
 
