@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, partial
 from itertools import pairwise
+from time import perf_counter
 from typing import Any
 
 import numba
@@ -27,6 +28,9 @@ WORTH_BLAS_THREADS = 1e8  # operations of one call from which BLAS threads pay o
 SMALLEST_RANGE = 2_000  # levels (or rows) that a thread should have at the least
 PIECES = 4  # ranges per thread, so that uneven ones even out
 
+BELIEVED = 0.03  # seconds that cores found idle are taken to be so
+
+_asked: dict[int, float] = {}
 _current: ContextVar[int] = ContextVar("threads", default=1)
 
 
@@ -71,11 +75,20 @@ def wide_blas(flops: float) -> Iterator[None]:
     times slower than one.
     """
     threads = _current.get()
-    if flops < WORTH_BLAS_THREADS or threads == 1 or not cores_are_idle(threads):
+    if flops < WORTH_BLAS_THREADS or threads == 1 or not _idle(threads):
         yield
         return
     with _controller().limit(limits=threads, user_api="blas"):
         yield
+
+
+def _idle(threads: int) -> bool:
+    """Whether other processes leave so many cores alone, as of a moment ago: to ask takes as long as small work."""
+    if perf_counter() > _asked.get(threads, -BELIEVED) + BELIEVED:
+        if not cores_are_idle(threads):
+            return False
+        _asked[threads] = perf_counter()
+    return True
 
 
 def over_range(

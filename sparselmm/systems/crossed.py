@@ -10,52 +10,59 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
 
 from sparselmm._types import Array
 from sparselmm.kernels import head
-from sparselmm.systems.blocks import BlockInverse, Layout, assemble, make_layout
+from sparselmm.systems import lapack
+from sparselmm.systems.blocks import SMALLEST_ROWS, BlockInverse, Layout, assemble, make_layout
 from sparselmm.systems.elimination import Elimination
 from sparselmm.systems.leading import Leading
-from sparselmm.threads import side_by_side, wide_blas
+from sparselmm.threads import over_range, side_by_side, wide_blas
 
 
 @dataclass(frozen=True, slots=True)
 class CrossedFactor:
-    """Cholesky factor of S: panels of the head, and the core (in LAPACK's eyes an upper factor, by columns)."""
+    """Cholesky factor of S: panels of the head, and the core in the last rows and columns of a square."""
 
     store: CrossedStore
     G: Array
     panels: Array
-    core: Array
+    square: Array
     logdet: float
 
     def solve(self, R: Array) -> Array:
         """See `sparselmm.systems.base.SchurFactor`."""
-        plan = self.store.elimination
+        plan, n_head = self.store.elimination, self.store.n_head
+        X = np.array((R if plan is None else R[plan.order]).T, order="C")
+        core = (self.square[n_head:, n_head:], X[:, n_head:])
         if plan is None:
-            return np.ascontiguousarray(dpotrs(self.core, R, lower=0)[0])
-        X, out = np.ascontiguousarray(R[plan.order].T), np.empty(R.shape)
+            lapack.solve(*core)
+            return np.ascontiguousarray(X.T)
         head.forward_head(*plan.supernodes, self.panels, X)
-        X[:, plan.n_head :] = dpotrs(self.core, X[:, plan.n_head :].T, lower=0)[0].T
+        lapack.solve(*core)
         head.backward_head(*plan.supernodes, self.panels, X)
+        out = np.empty(R.shape)
         out[plan.order] = X.T
         return out
 
     def inverse(self) -> BlockInverse:
         """See `sparselmm.systems.base.SchurFactor`."""
-        plan, store = self.store.elimination, self.store
-        with wide_blas(len(self.core) ** 3):
-            core = dpotri(self.core, lower=0)[0].T
-        if plan is None:
-            return BlockInverse(store.leading, store.layout, self.G, core.reshape(-1))
-        inverse = np.empty((len(plan.order), len(plan.order)))
-        inverse[:, : plan.n_head] = np.nan  # where the head has no entry
-        inverse[plan.n_head :, plan.n_head :] = core
-        top, *subtrees = plan.tasks
-        args = (*plan.supernodes, self.panels, inverse)
-        head.invert_head(top, *args)
-        side_by_side([partial(head.invert_head, tree, *args) for tree in subtrees])
+        store, n_head = self.store, self.store.n_head
+        inverse = np.empty_like(self.square)
+
+        def begin(first: int, last: int) -> None:
+            inverse[first:last, :n_head] = np.nan  # where the head has no entry
+            inverse[first:last, n_head:last] = self.square[first:last, n_head:last]
+
+        over_range(begin, len(inverse), smallest=SMALLEST_ROWS)
+        core = inverse[n_head:, n_head:]
+        with wide_blas(len(core) ** 3):
+            lapack.invert(core)
+        if store.elimination is not None:
+            top, *subtrees = store.elimination.tasks
+            args = (*store.elimination.supernodes, self.panels, inverse)
+            head.invert_head(top, *args)
+            side_by_side([partial(head.invert_head, tree, *args) for tree in subtrees])
         return BlockInverse(store.leading, store.layout, self.G, inverse.reshape(-1))
 
 
@@ -68,20 +75,25 @@ class CrossedStore:
     elimination: Elimination | None
     name: str = "crossed"
 
+    @property
+    def n_head(self) -> int:
+        """Columns before the dense core."""
+        return 0 if self.elimination is None else self.elimination.n_head
+
     def factor(self, G: Array, A22: Array) -> CrossedFactor:
         """See `sparselmm.systems.base.Store`."""
-        n, plan = self.leading.n_S, self.elimination
+        n, plan, n_head = self.leading.n_S, self.elimination, self.n_head
         G = G[self.layout.partners.entry]
         S = assemble(self.leading, self.layout, G, A22).reshape(n, n)
-        n_head, logdet, panels = 0, 0.0, np.empty(0)
+        logdet, panels = 0.0, np.empty(0)
         if plan is not None:
-            n_head, panels = plan.n_head, plan.panels()
+            panels = plan.panels()
             logdet = head.factor_head(S, *plan.supernodes, panels)
-        with wide_blas((n - n_head) ** 3 / 3):
-            core, info = dpotrf(S[n_head:, n_head:].T, lower=0, clean=0, overwrite_a=1)
-        pivots = np.diagonal(core)
-        logdet += 2.0 * float(np.log(pivots).sum()) if info == 0 else np.nan
-        return CrossedFactor(self, G, panels, core, logdet)
+        core = S[n_head:, n_head:]
+        with wide_blas(len(core) ** 3 / 3):
+            positive = lapack.factorise(core)
+        logdet += 2.0 * float(np.log(np.diagonal(core)).sum()) if positive else np.nan
+        return CrossedFactor(self, G, panels, S, logdet)
 
 
 def make_crossed(lead: Leading, plan: Elimination | None = None) -> CrossedStore:
