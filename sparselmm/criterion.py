@@ -23,7 +23,7 @@ so that one solve with the factor already at hand gives the information, and no 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +34,9 @@ from sparselmm.linalg import cholesky_lower, solve_lower, solve_lower_transposed
 from sparselmm.systems.base import Factored, System
 from sparselmm.tall import level_products, tall_product, wide_product
 
+BESIDE = 0.1  # relative change of the covariances over which a factor serves
+EXACT = 1e-12  # relative error of what it gives
+
 
 @dataclass(frozen=True, slots=True)
 class Solution:
@@ -43,6 +46,7 @@ class Solution:
     ----------
     T : tuple of ndarray, shape (s_j, s_j)
     factored : Factored
+        None where it was not made, or is not kept.
     reml : bool
     deviance : float
         Minus twice the profiled log (restricted) likelihood.
@@ -107,7 +111,13 @@ def solve_at(gram: Gram, system: System, T: Sequence[Array], *, reml: bool) -> S
     T = tuple(np.ascontiguousarray(t, dtype=float) for t in T)
     factored = system.at(T)
     V, RtV = factored.solve_scaled(T, gram.ZtXy)
-    inner = gram.XytXy - RtV
+    return _profiled(gram, T, factored, factored.logdet, V, gram.XytXy - RtV, reml=reml)
+
+
+def _profiled(
+    gram: Gram, T: tuple[Array, ...], factored: Factored, logdet: float, V: Array, inner: Array, *, reml: bool
+) -> Solution:  # fmt: skip
+    """Profile beta and sigma out of ``inner``, [X y]'H^-1[X y]."""
     p, n = gram.p, gram.n
     L_M = cholesky_lower(inner[:p, :p])
     half = solve_lower(L_M, inner[:p, p])
@@ -116,12 +126,60 @@ def solve_at(gram: Gram, system: System, T: Sequence[Array], *, reml: bool) -> S
     r2 = float(inner[p, p] - half @ half)
     nu = n - p if reml else n
     logdet_M = 2.0 * float(np.log(L_M.diagonal()).sum())
-    deviance = factored.logdet - gram.sum_log_weights + nu * (1.0 + np.log(2.0 * np.pi * r2 / nu))
+    deviance = logdet - gram.sum_log_weights + nu * (1.0 + np.log(2.0 * np.pi * r2 / nu))
     if reml:
         deviance += logdet_M + 2.0 * gram.basis.logdet_Rx
     return Solution(
-        T, factored, reml, float(deviance), factored.logdet, logdet_M, r2, nu, beta, u, V, L_M
+        T, factored, reml, float(deviance), logdet, logdet_M, r2, nu, beta, u, V, L_M
     )  # fmt: skip
+
+
+def solve_beside(gram: Gram, at: Solution, T: Sequence[Array], deviance: float) -> Solution | None:
+    """The solution at T close by, from the factor at hand; None where T is too far away or at.T singular.
+
+    With Lambda_1 = Lambda N and K = (N N')^-1 - I, block-diagonal both, W = N V_1 solves (A + K) W = R. From
+    W = V - A^-1 K W it is found to rounding by repetition, as |A^-1| < 1 and K is small; then
+
+        [X y]'H_1^-1[X y] = [X y]'H^-1[X y] + V'K W
+
+    Parameters
+    ----------
+    at : Solution
+        With its factor.
+    T : sequence of ndarray, shape (s_j, s_j)
+        Relative covariance factors in internal coordinates.
+    deviance : float
+        The value at T, as the quadratic model has it: log|A_1| is what is not computed anew.
+
+    Returns
+    -------
+    Solution or None
+        Without a factor.
+    """
+    T = tuple(np.ascontiguousarray(t, dtype=float) for t in T)
+    if not all(t.diagonal().all() for t in (*at.T, *T)):
+        return None
+    back = [solve_lower(new, old) for old, new in zip(at.T, T, strict=True)]
+    K = [own.T @ own - np.eye(len(own)) for own in back]
+    size = max(float(np.abs(own).sum(axis=0).max()) for own in K)
+    if size > BESIDE:
+        return None
+    W = at.V
+    for _ in range(int(np.log(EXACT) / np.log(max(size, EXACT)))):
+        W = at.V - at.factored.solve(_by_blocks(gram, K, W))
+    M = at.L_M @ at.L_M.T
+    c = M @ at.beta
+    inner = np.block([[M, c[:, None]], [c[None, :], np.array([[at.r2 + at.beta @ c]])]])
+    inner += tall_product(at.V, _by_blocks(gram, K, W))
+    new = _profiled(gram, T, at.factored, 0.0, _by_blocks(gram, back, W), inner, reml=at.reml)
+    return replace(new, factored=None, deviance=deviance, logdet_A=deviance - new.deviance)
+
+
+def _by_blocks(gram: Gram, blocks: Sequence[Array], V: Array) -> Array:
+    """B_j V by levels, shape (q, m)."""
+    pairs = zip(blocks, by_levels(gram.shapes, V), strict=True)
+    moved = [np.einsum("ab,lbm->lam", B, own) for B, own in pairs]
+    return np.concatenate([own.reshape(-1, V.shape[1]) for own in moved])
 
 
 class LevelSums(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -158,9 +159,12 @@ class Fit:
         return self.model.n_theta
 
     def factored(self) -> Factored:
-        """The Cholesky factor of A at the optimum, made anew after unpickling."""
-        kept = self.solution.factored
-        return self.system.at(self.solution.T) if kept is None else kept
+        """The Cholesky factor of A at the optimum, made anew where the last step or pickling left none."""
+        return self.solution.factored or self._factored_anew
+
+    @cached_property
+    def _factored_anew(self) -> Factored:
+        return self.system.at(self.solution.T)
 
     def b(self) -> list[Array]:
         """Conditional modes, shape (l_j, s_j) per factor."""
@@ -176,7 +180,9 @@ class Fit:
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the factorisation, which is large and cheap to make again."""
         solution = replace(self.solution, factored=None)
-        return {**self.__dict__, "optimum": replace(self.optimum, solution=solution)}
+        state = {**self.__dict__, "optimum": replace(self.optimum, solution=solution)}
+        state.pop("_factored_anew", None)
+        return state
 
 
 def prepare(

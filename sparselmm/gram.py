@@ -23,12 +23,14 @@ from sparselmm.basis import (
     term_basis,
     with_all_columns,
 )
-from sparselmm.kernels.crosstab import counting_sort, level_sums, pair_counts, pair_sums
+from sparselmm.kernels.crosstab import counting_sort, factor_sums, pair_counts, pair_sums
 from sparselmm.tall import tall_product
-from sparselmm.threads import side_by_side
+from sparselmm.threads import side_by_side, split_range
 
 if TYPE_CHECKING:
     from sparselmm.design import Design, RandomTerm
+
+ROWS = 50_000  # that a thread should have at the least
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,18 +132,23 @@ class Gram:
         WQ = Q if w is None else [block * w[:, None] for block in Q]
         counts = [factor.n_levels for factor in design.factors]
         codes = [factor.codes for factor in design.factors]
-        k = len(codes)
-        sums = side_by_side(
+        k, widths = len(codes), [own.shape[1] for own in Q]
+        ZtZ = tuple(np.empty((n, s, s)) for n, s in zip(counts, widths, strict=True))
+        ZtXy = tuple(np.empty((n, s, Xy.shape[1])) for n, s in zip(counts, widths, strict=True))
+        found = side_by_side(
             [partial(_cross_blocks, j, codes, WQ, Q, counts) for j in range(1, k)]
-            + [partial(level_sums, *args) for args in zip(codes, WQ, Q, counts, strict=True)]
-            + [partial(level_sums, *args) for args in zip(codes, WQ, [Xy] * k, counts, strict=True)]
+            + [
+                partial(factor_sums(widths[j]), *ends, codes[j], WQ[j], Q[j], Xy, ZtZ[j], ZtXy[j])
+                for j in range(k)
+                for ends in split_range(counts[j], design.n // ROWS)
+            ]
         )
         return cls(
             n=design.n,
             sum_log_weights=0.0 if w is None else float(np.log(w).sum()),
-            ZtZ=tuple(sums[-2 * k : -k]),
-            cross={pair: block for found in sums[: k - 1] for pair, block in found.items()},
-            ZtXy=tuple(sums[-k:]),
+            ZtZ=ZtZ,
+            cross={pair: block for blocks in found[: k - 1] for pair, block in blocks.items()},
+            ZtXy=ZtXy,
             XytXy=tall_product(Xy, Xy if w is None else Xy * w[:, None]),
             basis=basis,
         )

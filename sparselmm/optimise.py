@@ -273,8 +273,12 @@ class _Run:
             )
             if theta is local.theta and not (low.any() or negative):
                 break
-            closed = self.problem.solve(end)
             step = "boundary" if low.any() else "closing"
+            if theta is local.theta or self.next is None or low.any():
+                closed = self.problem.solve(end)
+            else:
+                promised = at.deviance - self.next.gain
+                closed = self.problem.solve_beside(at.solution, end, promised)
             self.record(Entry(end, closed.deviance, np.nan, step))
             if closed.deviance <= at.deviance + self.noise(at):
                 internal, solution = end, closed

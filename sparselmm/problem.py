@@ -14,6 +14,7 @@ from sparselmm.criterion import (
     gradient_matrices,
     level_sums,
     solve_at,
+    solve_beside,
 )
 from sparselmm.curvature import exact_hessian, rest_order
 from sparselmm.gram import Gram
@@ -76,6 +77,11 @@ class Problem:
     def solve(self, theta: Array) -> Solution:
         """Value and profiled estimates only."""
         return solve_at(self.gram, self.system, self.model.factors(theta), reml=self.reml)
+
+    def solve_beside(self, at: Solution, theta: Array, deviance: float) -> Solution:
+        """The same close to a solution, where the deviance is known, mostly without another factorisation."""
+        beside = solve_beside(self.gram, at, self.model.factors(theta), deviance)
+        return self.solve(theta) if beside is None else beside
 
     def evaluate(self, theta: Array, solution: Solution | None = None) -> Evaluation:
         """Value, score and average information, from the solution at theta where it is at hand."""

@@ -125,7 +125,7 @@ def _traces(gram: Gram, i: int, j: int, weight: Array, left: Array, right: Array
         values, weights = gram.ZtZ[i], weight
     elif i < j:
         block = gram.cross[i, j]
-        values, weights = block.values, weight[block.first()]
+        values, weights = block.values, np.repeat(weight, np.diff(block.indptr))
     else:
         block = gram.cross[j, i]
         values, weights = block.values.transpose(0, 2, 1), weight[block.indices]

@@ -113,8 +113,16 @@ def map_range(task: Callable[[int, int], Any], n: int, smallest: int = SMALLEST_
     pieces = min(threads * PIECES, n // smallest)
     if threads == 1 or pieces < 2:
         return [task(0, n)]
-    edges = [n * i // pieces for i in range(pieces + 1)]
-    return side_by_side([partial(task, *edge) for edge in pairwise(edges)])
+    return side_by_side([partial(task, *ends) for ends in _ranges(n, pieces)])
+
+
+def split_range(n: int, most: int) -> list[tuple[int, int]]:
+    """0 to n in one range for each thread, but in so many at most."""
+    return _ranges(n, max(min(_current.get(), most, n), 1))
+
+
+def _ranges(n: int, pieces: int) -> list[tuple[int, int]]:
+    return list(pairwise(n * i // pieces for i in range(pieces + 1)))
 
 
 def side_by_side(tasks: Sequence[Callable[[], Any]]) -> list[Any]:

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-UNROLLED = 4  # largest block size that gets kernels of its own
+from sparselmm.kernels.compile import UNROLLED
 
 
 class LevelKernels(NamedTuple):
@@ -104,11 +104,12 @@ def _make(fixed: int) -> LevelKernels:
         s = fixed if fixed else L.shape[1]
         for level in range(begin, end):
             for a in range(s):
+                scale = 1.0 / L[level, a, a]  # most of the time here is divisions'
                 for c in range(R.shape[2]):
                     total = R[level, a, c]
                     for b in range(a):
                         total -= L[level, a, b] * W[level, b, c]
-                    W[level, a, c] = total / L[level, a, a]
+                    W[level, a, c] = total * scale
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def add_partners(begin, end, indptr, cols, G, W, out):
@@ -131,7 +132,7 @@ def _make(fixed: int) -> LevelKernels:
                     for c in range(m):
                         W[level, b, c] -= G[k, b] * X[cols[k], c]
             for a in range(s - 1, -1, -1):
-                scale = 1.0 / L[level, a, a]  # most of the time here is divisions'
+                scale = 1.0 / L[level, a, a]
                 for c in range(m):
                     total = W[level, a, c]
                     for b in range(a + 1, s):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import numpy as np
 from numba import njit
+
+from sparselmm.kernels.compile import UNROLLED, outer
 
 
 @njit(cache=True, nogil=True)
@@ -30,6 +35,41 @@ def level_sums(codes, P, Q, n_levels):
             for c in range(b):
                 block[r, c] += p * Q[i, c]
     return out
+
+
+def factor_sums(s: int) -> Any:
+    """The kernel for factors with s coefficients per level, compiled when first called.
+
+    Parameters of the kernel
+    ------------------------
+    begin, end : int
+        Range of levels; the rows of others are passed over.
+    codes : ndarray of int32, shape (n,)
+    P, Q : ndarray, shape (n, s)
+    X : ndarray, shape (n, m)
+    PQ, PX : ndarray, shape (levels, s, s) and (levels, s, m)
+        Sums of p_i q_i' and p_i x_i' over the rows of each level, written to.
+    """
+    return _factor_sums(s if s <= UNROLLED else 0)
+
+
+@cache
+def _factor_sums(fixed: int) -> Any:
+    @outer
+    def sums(begin, end, codes, P, Q, X, PQ, PX):
+        s = fixed if fixed else P.shape[1]
+        PQ[begin:end] = 0.0
+        PX[begin:end] = 0.0
+        for i in range(len(codes)):
+            level = codes[i]
+            if begin <= level < end:
+                for r in range(s):
+                    for c in range(s):
+                        PQ[level, r, c] += P[i, r] * Q[i, c]
+                    for c in range(X.shape[1]):
+                        PX[level, r, c] += P[i, r] * X[i, c]
+
+    return sums
 
 
 @njit(cache=True, nogil=True)

@@ -18,7 +18,7 @@ from numba import njit
 def assemble(
     begin, end, indptr, places, colptr, rows, positions, G, A22_ptr, A22_places, A22, base, local, size, S
 ):  # fmt: skip
-    """Rows begin to end of S, added to a zero flat array.
+    """Rows begin to end of the lower triangles of S.
 
     Parameters
     ----------
@@ -28,11 +28,12 @@ def assemble(
     A22_ptr, A22_places, A22 : lower triangle of A22 in compressed rows, diagonal included
     base, local, size : ndarray of int64, shape (n_S,)
     S : ndarray, shape (length,)
-        Written to; zero above the diagonals.
+        Written to, but not above the diagonals.
     """
     for a in range(begin, end):
         start = base[a] + local[a] * size[a]
-        row = S[start : start + size[a]]
+        row = S[start : start + local[a] + 1]
+        row[:] = 0.0
         for k in range(A22_ptr[a], A22_ptr[a + 1]):
             row[A22_places[k]] += A22[k]
         for k in range(colptr[a], colptr[a + 1]):

@@ -139,7 +139,7 @@ def _in_order(lead: Leading, local: Array, order: Array) -> Partners:
 
 def assemble(lead: Leading, at: Layout, G: Array, A22: Array) -> Array:
     """S = A22 - L21 L21', flat in the given layout, lower triangles; G as the partners are ordered."""
-    S, partners = np.zeros(at.length), at.partners
+    S, partners = np.empty(at.length), at.partners
     over_range(
         scatter.assemble, lead.n_S, lead.indptr, partners.places, lead.colptr, lead.rows,
         partners.positions, G, partners.A22_ptr, partners.A22_places, A22[partners.A22_entry],

@@ -16,6 +16,7 @@ from sparselmm.criterion import (
     gradient_matrices,
     inverse_sums,
     solve_at,
+    solve_beside,
 )
 from sparselmm.systems.choose import choose
 from sparselmm.systems.sparse import available
@@ -175,3 +176,29 @@ def test_the_kinds_take_the_roles_they_are_meant_to() -> None:
     assert sum(lead.n_S == 0 for lead in leading.values()) >= 4
     nested = choose(gram_of("components inside a group"), "grouped").system.store
     assert len(nested.layout.order) == 11
+
+
+@pytest.mark.parametrize("size", [0.03, 1e-3, 1e-6])
+@every_kind
+@both
+def test_estimates_beside_a_factorisation(kind: str, size: float, reml: bool) -> None:
+    gram, at = solved(kind, "regular", reml, "grouped")
+    rng = np.random.default_rng(3)
+    T = [t @ (np.eye(len(t)) + size / 3 * np.tril(rng.standard_normal(t.shape))) for t in at.T]
+    want = solve_at(gram, system_of(kind, "grouped"), T, reml=reml)
+    found = solve_beside(gram, at, T, want.deviance)
+    assert found is not None
+    assert found.factored is None
+    for name in ("r2", "beta", "u", "V", "L_M", "logdet_A", "logdet_M"):
+        value = getattr(want, name)
+        tolerance = 1e-9 * np.abs(value).max(initial=1.0)
+        assert_allclose(getattr(found, name), value, rtol=1e-9, atol=tolerance)
+
+
+@every_kind
+def test_nothing_beside_a_singular_factor_or_far_away(kind: str) -> None:
+    gram, at = solved(kind, "regular", True, "grouped")
+    assert solve_beside(gram, at, [1.1 * t for t in at.T], at.deviance) is None
+    assert solve_beside(gram, at, [0.0 * t for t in at.T], at.deviance) is None
+    gram, at = solved(kind, "singular", True, "grouped")
+    assert solve_beside(gram, at, at.T, at.deviance) is None
