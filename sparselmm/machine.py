@@ -12,6 +12,7 @@ import numpy as np
 THREAD_LIMITS = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"
 
 
+MODEST = 2.0**27  # bytes that are not worth a look at what is free
 ADAPTED = (1 << 25) - (1 << 16)  # bytes: a little less than the largest block that glibc adapts to
 
 
@@ -26,11 +27,14 @@ def keep_freed_memory() -> None:
     np.empty(ADAPTED, np.uint8)
 
 
-def available_memory(needed: float = 0.0) -> float:
+def available_memory(needed: float = 0.0, most: float = np.inf) -> float:
     """Bytes that can be allocated now: the least of what system and control group leave.
 
-    Where that is less than needed, memory that was freed but kept is given back first.
+    Where that is less than needed, memory that was freed but kept is given back first. Where even the most that could
+    be asked for is modest, the answer is that much: to look takes as long as a good part of a small fit.
     """
+    if most <= MODEST:
+        return most
     left = _left()
     if needed <= left:
         return left

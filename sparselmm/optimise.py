@@ -37,6 +37,7 @@ MANY_LEVELS = 1_000  # of every factor, from which on a closing step may not be 
 NEGLIGIBLE = 2e-14  # promised gain per level that moves theta by less than about 3e-7 of itself
 ROUNDING = 1e-13  # relative error of a deviance
 EPSILON, LEAST_RESIDUAL = 1e-15, 1e-13  # of y'y: its error, and an r2 that has lost its digits
+SAME = 0.01  # relative change of T over which the information stays as it is
 BENT = 0.5  # share of the widest radius to which an exact Hessian that bends down is believed
 
 
@@ -192,7 +193,8 @@ class _Run:
         )
         start = chart.theta(self.problem.model.factors(theta))[0]
         start = above_floor(start, pivot_floors(chart, self.scale))
-        at = self.best = self.evaluate(chart, start, "start", limit=np.inf)
+        first = Step(start, "start", np.inf, np.inf)
+        at = self.best = self.evaluate(chart, first, limit=np.inf)
         if at is None:
             return Outcome.STALLED
         radius = self.widest
@@ -212,7 +214,7 @@ class _Run:
                     return Outcome.MAX_EVALUATIONS
                 step = propose(local, radius) if radius < self.widest else self.next
                 limit = at.deviance + self.noise(at)
-                new = self.evaluate(local.chart, step.theta, step.kind, limit)
+                new = self.evaluate(local.chart, step, limit)
                 radius = self.next_radius(at, new, step, radius)
                 if new is not None:
                     break
@@ -231,16 +233,23 @@ class _Run:
             return 0.5 * min(step.size, radius)
         return min(2.0 * radius, self.widest) if kept > 0.75 else radius
 
-    def evaluate(self, chart: Chart, theta: Array, step: str, limit: float) -> Evaluation | None:
-        """Value, score and information, or None where the value is above the limit (or undefined)."""
-        internal = self.problem.model.theta(chart.factors(theta))
+    def evaluate(self, chart: Chart, step: Step, limit: float) -> Evaluation | None:
+        """Value, score and information, or None where the value is above the limit (or undefined).
+
+        After a short step the information is still that of the point before: it changes with T relative to itself, and
+        by less than it differs from the Hessian.
+        """
+        internal = self.problem.model.theta(chart.factors(step.theta))
         solution = self.problem.solve(internal)
         least = LEAST_RESIDUAL * self.problem.gram.XytXy[-1, -1]
         if not (solution.r2 > least and solution.deviance <= limit):
-            self.record(Entry(internal, solution.deviance, np.nan, step))
+            self.record(Entry(internal, solution.deviance, np.nan, step.kind))
             return None
-        new = self.problem.evaluate(internal, solution)
-        self.record(Entry(internal, new.deviance, new.score_norm(), step))
+        kept = None
+        if self.best is not None and step.size < SAME and not self.problem.exact_is_cheap():
+            kept = self.best.information
+        new = self.problem.evaluate(internal, solution, kept)
+        self.record(Entry(internal, new.deviance, new.score_norm(), step.kind))
         return new
 
     def record(self, entry: Entry) -> None:

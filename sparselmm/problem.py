@@ -83,12 +83,16 @@ class Problem:
         beside = solve_beside(self.gram, at, self.model.factors(theta), deviance)
         return self.solve(theta) if beside is None else beside
 
-    def evaluate(self, theta: Array, solution: Solution | None = None) -> Evaluation:
-        """Value, score and average information, from the solution at theta where it is at hand."""
+    def evaluate(
+        self, theta: Array, solution: Solution | None = None, information: Array | None = None
+    ) -> Evaluation:
+        """Value, score and average information, from what is at hand of the solution and the information at theta."""
         solution = self.solve(theta) if solution is None else solution
         sums = level_sums(self.gram, solution)
         E = gradient_matrices(self.gram, solution, sums)
-        information = 2.0 * average_information(self.gram, solution, self.model.directions, sums)
+        if information is None:
+            average = average_information(self.gram, solution, self.model.directions, sums)
+            information = 2.0 * average
         return Evaluation(theta, solution, E, self.model.gradient(E), information)
 
     def exact_is_cheap(self) -> bool:

@@ -21,6 +21,7 @@ from sparselmm.problem import Evaluation
 
 FLOOR = 1e-9  # pivot² of T, in units of the variance that one level's data can show
 SHORT_STEP = 0.1  # after which two scores are to be believed
+TOLD = 0.3  # cosine between step and what the Hessian missed, from which on a rank-one update is trusted
 BOUNDS, BOUNDS_SHORT = (-0.7, 1.5), (-0.9, 3.0)  # of what is learned, relative to the Hessian
 FLAT = 1e-9  # curvature, relative to the largest, below which a direction counts as flat
 
@@ -191,8 +192,11 @@ def relative_size(model: CovarianceModel, T: tuple[Array, ...], move: Array, sca
     return size
 
 
-def rank_one_update(structured: Array, correction: Array, step: Array, change: Array) -> Array:
-    """Symmetric rank-one update of the correction, kept within bounds relative to the structured Hessian.
+def secant_update(structured: Array, correction: Array, step: Array, change: Array) -> Array:
+    """Correction with which the Hessian explains the last change of the score, bounded relative to the structured one.
+
+    By a symmetric rank-one update, or, where that would divide by next to nothing, by the least change relative to the
+    structured Hessian (Dennis, Gay & Welsch 1981, ACM Trans. Math. Softw. 7, section 3).
 
     A long step tells little: what goes beyond the bounds is then forgotten with all before. After a short one the
     scores are right, and it is cut to wider bounds; forgetting would leave a slow linear convergence.
@@ -204,20 +208,23 @@ def rank_one_update(structured: Array, correction: Array, step: Array, change: A
     step, change : ndarray, shape (m,)
         Change of the parameters, in units of the trust region, and of the score.
     """
-    miss = change - (structured + correction) @ step
-    along, length = miss @ step, step @ step
-    if along**2 <= 1e-16 * (miss @ miss) * length:
-        return correction
     shape = spectrum(structured)
     root = np.sqrt(np.maximum(shape.values, 1e-10))
-    whiten = shape.vectors / root / shape.scale[:, None]
-    updated = correction + np.multiply.outer(miss, miss) / along
-    values, vectors = np.linalg.eigh(whiten.T @ updated @ whiten)
-    short = length < SHORT_STEP**2
+    scale = np.maximum(shape.scale, 1e-12 * shape.scale.max())
+    whiten, color = shape.vectors / root / scale[:, None], (shape.vectors * root).T * scale
+    short = step @ step < SHORT_STEP**2
+    miss, x = whiten.T @ (change - (structured + correction) @ step), color @ step
+    along, length = miss @ x, x @ x
+    if not length > 0.0:
+        return correction
+    updated = whiten.T @ correction @ whiten
+    if along**2 > TOLD**2 * (miss @ miss) * length:
+        updated += np.multiply.outer(miss, miss) / along
+    else:
+        mixed = np.multiply.outer(miss, x) / length
+        updated += mixed + mixed.T - np.multiply.outer(x, x) * along / length**2
+    values, vectors = np.linalg.eigh(updated)
     least, most = BOUNDS_SHORT if short else BOUNDS
-    if least < values[0] and values[-1] < most:
-        return updated
-    if not short:
+    if not short and not (least < values[0] and values[-1] < most):
         return np.zeros_like(correction)
-    color = (shape.vectors * root).T * shape.scale
     return color.T @ ((vectors * np.clip(values, least, most)) @ vectors.T) @ color

@@ -1,7 +1,7 @@
 """The quadratic models of one descent: structured, taught by the scores, in the end exact.
 
 The average information and the curvature of T T' make the first models; what they miss is learned from the scores by
-symmetric rank-one updates (structured quasi-Newton, after Dennis, Gay & Welsch 1981). Where few levels make them miss
+secant updates (structured quasi-Newton, after Dennis, Gay & Welsch 1981). Where few levels make them miss
 much, that is too slow: a run that is not soon at its end goes on with exact Hessians (`sparselmm.curvature`).
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from sparselmm.covariance.chart import choose_chart
 from sparselmm.problem import Evaluation, Problem
-from sparselmm.steps import Local, Scale, corrected, local_model, rank_one_update
+from sparselmm.steps import Local, Scale, corrected, local_model, secant_update
 
 LEARNING_RANGE = 0.3  # relative change of T over which two scores still tell about the Hessian
 SOON = 4  # thetas tried, by which most runs end; after them a cheap exact Hessian pays for itself
@@ -75,7 +75,7 @@ class Surrogate:
         if np.sqrt(x @ x) > LEARNING_RANGE * np.sqrt(len(self.problem.model.parts)):
             return
         inverse = np.linalg.inv(new.map)
-        learned = rank_one_update(
+        learned = secant_update(
             new.hessian,
             new.map.T @ self.correction @ new.map,
             inverse @ (new.theta - old.theta),

@@ -10,6 +10,7 @@ from sparselmm._types import Array
 from sparselmm.kernels.products import STRIP, strip_products, strip_rows
 from sparselmm.threads import over_range, sum_over_range
 
+LIGHT = 20_000  # rows from which a product with few columns is worth another thread
 NARROW = 128  # entries of a product up to which rows are taken in strips
 
 
@@ -50,5 +51,5 @@ def wide_product(a: Array, b: Array, last: Array | None = None) -> Array:
         if last is not None:
             out[begin:end, -1] += last[begin:end]
 
-    over_range(fill, len(a))
+    over_range(fill, len(a), smallest=LIGHT)
     return out

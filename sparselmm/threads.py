@@ -19,8 +19,10 @@ from time import perf_counter
 from typing import Any
 
 import numba
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from sparselmm._types import Array
 from sparselmm.machine import cores_are_idle, usable_cores
 
 WORTH_THREADS = 2e7  # operations per evaluation below which waking threads costs more than it saves
@@ -92,13 +94,20 @@ def _idle(threads: int) -> bool:
 
 
 def over_range(
-    kernel: Callable[..., None], n: int, *args: Any, smallest: int = SMALLEST_RANGE
+    kernel: Callable[..., None],
+    n: int,
+    *args: Any,
+    smallest: int = SMALLEST_RANGE,
+    work: Array | None = None,
 ) -> None:
-    """Run ``kernel(begin, end, *args)`` over 0 to n, in pieces side by side where that pays."""
+    """Run ``kernel(begin, end, *args)`` over 0 to n, in pieces side by side where that pays.
+
+    Where some members take much longer than others, ``work``, shape (n + 1,), says what all before each take.
+    """
     if _current.get() == 1:
         kernel(0, n, *args)
     else:
-        map_range(lambda begin, end: kernel(begin, end, *args), n, smallest)
+        map_range(lambda begin, end: kernel(begin, end, *args), n, smallest, work)
 
 
 def sum_over_range(task: Callable[[int, int], Any], n: int, smallest: int = SMALLEST_RANGE) -> Any:
@@ -107,13 +116,23 @@ def sum_over_range(task: Callable[[int, int], Any], n: int, smallest: int = SMAL
     return sum(others, first)
 
 
-def map_range(task: Callable[[int, int], Any], n: int, smallest: int = SMALLEST_RANGE) -> list[Any]:
+def map_range(
+    task: Callable[[int, int], Any],
+    n: int,
+    smallest: int = SMALLEST_RANGE,
+    work: Array | None = None,
+) -> list[Any]:
     """Results of ``task(begin, end)`` for ranges that make up 0 to n, in their order."""
     threads = _current.get()
     pieces = min(threads * PIECES, n // smallest)
     if threads == 1 or pieces < 2:
         return [task(0, n)]
-    return side_by_side([partial(task, *ends) for ends in _ranges(n, pieces)])
+    if work is None:
+        ranges = _ranges(n, pieces)
+    else:
+        inner = np.searchsorted(work, work[-1] * np.arange(1, pieces) / pieces)
+        ranges = list(pairwise([0, *inner.tolist(), n]))
+    return side_by_side([partial(task, *ends) for ends in ranges])
 
 
 def split_range(n: int, most: int) -> list[tuple[int, int]]:

@@ -10,12 +10,11 @@ import pandas as pd
 
 from sparselmm._types import Design
 from sparselmm.errors import DataError, MemoryRefusedError
-from sparselmm.machine import available_memory, size_text
+from sparselmm.machine import MODEST, available_memory, size_text
 
 if TYPE_CHECKING:
     from sparselmm.design.spec import DesignSpec
 
-MODEST = 2.0**27  # bytes that are not worth a look at what is free
 COLUMN_COPIES = (
     3  # of a matrix at the peak: as formulaic makes it, as one array, as cross-multiplied
 )
@@ -110,7 +109,7 @@ def check_products(design: Design, spec: DesignSpec, counts: Sequence[int]) -> N
 
 
 def _refuse_beyond(nbytes: float, largest: float, what: str, advice: str) -> None:
-    memory = available_memory(nbytes) if nbytes > MODEST else nbytes
+    memory = available_memory(nbytes, nbytes)
     if nbytes > memory:
         raise MemoryRefusedError(
             f"Found {size_text(memory)} of free memory; the model needs {size_text(nbytes)}, "

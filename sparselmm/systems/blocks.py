@@ -143,7 +143,7 @@ def assemble(lead: Leading, at: Layout, G: Array, A22: Array) -> Array:
     over_range(
         scatter.assemble, lead.n_S, lead.indptr, partners.places, lead.colptr, lead.rows,
         partners.positions, G, partners.A22_ptr, partners.A22_places, A22[partners.A22_entry],
-        at.base, at.local, at.size, S, smallest=SMALLEST_ROWS,
+        at.base, at.local, at.size, S, smallest=SMALLEST_ROWS, work=lead.colptr,
     )  # fmt: skip
     return S
 

@@ -120,7 +120,8 @@ def choose(gram: Gram, path: str = "auto") -> Choice:
     paths = _compare(lead, path)
     looked_at = {name: found for name, found in paths.items() if not np.isnan(found.cost.flops)}
     wanted = looked_at if path == "auto" else {path: paths[path]}
-    memory = available_memory(min(found.cost.nbytes for found in wanted.values()))
+    needs = [found.cost.nbytes for found in wanted.values()]
+    memory = available_memory(min(needs), max(needs))
     affordable = [found for found in wanted.values() if found.cost.nbytes <= memory]
     if not affordable:
         raise MemoryRefusedError(_refusal([found.cost for found in wanted.values()], memory))

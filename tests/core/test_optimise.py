@@ -19,6 +19,7 @@ from sparselmm.errors import ConvergenceError, DataError
 from sparselmm.fit import prepare
 from sparselmm.optimise import Optimum, Outcome, make_scale, minimise
 from sparselmm.start import level_information, moment_start
+from sparselmm.steps import secant_update
 from tests.core.designs import Case, cases, factor, make_case, random_theta, term
 
 BOTH = pytest.mark.parametrize("reml", [False, True], ids=["ML", "REML"])
@@ -516,3 +517,21 @@ def test_never_above_the_best_known(seed):
     assert found.converged, found.certificate
     assert found.solution.deviance <= best + 1e-6
     assert found.evaluations <= 15
+
+
+# What is learned from two scores
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.2, 1.4, np.pi / 2])
+def test_a_secant_update_explains_the_change_and_stays_small(rng, turn):
+    """Whatever the angle between the step and what the Hessian missed along it."""
+    root = rng.standard_normal((2, 2)) + 3.0 * np.eye(2)
+    H, step = root @ root.T, np.linalg.solve(root.T, [1e-3, 0.0])
+    miss = 1e-4 * (
+        root @ [np.cos(turn), np.sin(turn)]
+    )  # a tenth of the step where H is the identity
+    C = secant_update(H, np.zeros((2, 2)), step, H @ step + miss)
+    assert_allclose(C, C.T, atol=1e-12)
+    assert_allclose(C @ step, miss, rtol=1e-9, atol=1e-15)
+    inverse = np.linalg.inv(root)
+    assert np.abs(np.linalg.eigvalsh(inverse @ C @ inverse.T)).max() < 0.4
