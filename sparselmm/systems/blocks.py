@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparselmm._types import Array
-from sparselmm.kernels import scatter, sparse_schur
+from sparselmm.kernels import scatter
 from sparselmm.kernels.components import label_components
+from sparselmm.kernels.partners import order_partners
 from sparselmm.systems.leading import Leading
 from sparselmm.threads import over_range
 
@@ -120,9 +121,7 @@ def _as_they_come(lead: Leading, local: Array) -> Partners:
 
 def _in_order(lead: Leading, local: Array, order: Array) -> Partners:
     """The lists of `Leading` for one square whose rows are the columns of S in another order."""
-    places, entry, *_ = sparse_schur.order_partners(
-        order, lead.indptr, lead.colptr, lead.rows, lead.positions
-    )
+    places, entry, *_ = order_partners(order, lead.indptr, lead.colptr, lead.rows, lead.positions)
     moved = np.empty_like(entry)
     moved[entry] = np.arange(len(entry))
     first = np.repeat(np.arange(lead.n_S), np.diff(lead.A22_ptr))

@@ -13,6 +13,7 @@ import numpy as np
 from sparselmm._types import Array
 from sparselmm.gram import CrossBlock, Gram
 from sparselmm.kernels.crosstab import counting_sort
+from sparselmm.kernels.partners import append_partners, transpose_pattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +120,7 @@ def make_leading(gram: Gram) -> Leading:
     offsets = np.concatenate([[0], np.cumsum([levels * s for levels, s in shapes])])
     blocks = [_block(gram, index, j) for j in rest]
     indptr, cols, place = _side_by_side(gram.shapes[index][0], blocks, offsets)
-    order = np.arange(len(cols), dtype=np.int64)
-    colptr, positions = counting_sort(cols, order, int(offsets[-1]))
-    levels = np.arange(len(indptr) - 1, dtype=np.int32)
-    rows = np.repeat(levels, np.diff(indptr))[positions]
+    colptr, rows, positions = transpose_pattern(indptr, cols, int(offsets[-1]))
     products = _rest_products(gram, rest)
     A22_ptr, A22_cols, A22_order = _rest_pattern(gram, rest, products, offsets)
     return Leading(
@@ -142,18 +140,11 @@ def _side_by_side(n_levels: int, blocks: list[CrossBlock], offsets: Array):
     counts = [np.diff(block.indptr) * w for block, w in zip(blocks, widths, strict=True)]
     total = np.sum(counts, axis=0) if blocks else np.zeros(n_levels, np.int64)
     indptr = np.concatenate([[0], np.cumsum(total)]).astype(np.int64)
-    cols = np.empty(int(indptr[-1]), np.int32)
-    before = np.zeros(n_levels, np.int64)
-    place = []
-    for block, width, count, offset in zip(blocks, widths, counts, offsets[:-1], strict=True):
-        shift = indptr[:-1] + before - block.indptr[:-1] * width
-        start = np.repeat(shift, np.diff(block.indptr))
-        start += np.arange(len(start), dtype=np.int64) * width
-        for c in range(width):
-            cols[start + c] = offset + block.indices * width + c
-        place.append(start)
-        before += count
-    return indptr, cols, tuple(place)
+    cols, free = np.empty(int(indptr[-1]), np.int32), indptr[:-1].copy()
+    places = tuple(np.empty(len(block.indices), np.int64) for block in blocks)
+    for block, width, offset, place in zip(blocks, widths, offsets[:-1], places, strict=True):
+        append_partners(block.indptr, block.indices, width, offset, free, cols, place)
+    return indptr, cols, places
 
 
 def _rest_products(gram: Gram, rest: tuple[int, ...]) -> tuple[tuple[int, int, Array], ...]:
@@ -179,7 +170,7 @@ def _rest_pattern(gram: Gram, rest: tuple[int, ...], products, offsets: Array):
             first, second = block.first().astype(np.int64), block.indices.astype(np.int64)
         rows.append((offsets[j] + first[:, None] * s_j + a).ravel())
         cols.append((offsets[k] + second[:, None] * s_k + b).ravel())
-    row, col = np.concatenate(rows), np.concatenate(cols)
-    order = np.lexsort((col, row))
-    pointers = np.searchsorted(row[order], np.arange(offsets[-1] + 1)).astype(np.int64)
-    return pointers, col[order].astype(np.int32), order
+    row, col = (np.concatenate(parts).astype(np.int32) for parts in (rows, cols))
+    _, by_column = counting_sort(col, np.arange(len(col), dtype=np.int64), int(offsets[-1]))
+    pointers, order = counting_sort(row, by_column, int(offsets[-1]))
+    return pointers, col[order], order

@@ -12,7 +12,7 @@ import numba
 import numpy as np
 
 from sparselmm._types import Array
-from sparselmm.kernels import sparse_schur, supernodes
+from sparselmm.kernels import partners, sparse_schur, supernodes
 from sparselmm.systems import cholmod
 from sparselmm.systems.leading import Leading
 
@@ -197,8 +197,8 @@ def _level_graph(lead: Leading) -> _LevelGraph:
     indptr, cols = lead.indptr, lead.cols
     if len(width) < len(level):
         indptr, cols = sparse_schur.unique_levels(indptr, cols, level)
-    colptr, rows, pos = sparse_schur.transpose_pattern(indptr, cols, len(width))
-    extra_ptr, extra, _ = sparse_schur.transpose_pattern(lead.A22_ptr, lead.A22_cols, len(level))
+    colptr, rows, pos = partners.transpose_pattern(indptr, cols, len(width))
+    extra_ptr, extra, _ = partners.transpose_pattern(lead.A22_ptr, lead.A22_cols, len(level))
     return _LevelGraph(width, (indptr, cols, colptr, rows, pos, extra_ptr[first], level[extra]))
 
 
@@ -242,7 +242,7 @@ def _expand_order(method: str, ptr: Array, ind: Array, width: Array, levels: Arr
 
 
 def _elimination_tree(ptr: Array, ind: Array) -> Array:
-    rowptr, rowind, _ = sparse_schur.transpose_pattern(ptr, ind, len(ptr) - 1)
+    rowptr, rowind, _ = partners.transpose_pattern(ptr, ind, len(ptr) - 1)
     return supernodes.elimination_tree(rowptr, rowind)
 
 
@@ -252,7 +252,7 @@ def _postorder(ptr: Array, ind: Array) -> Array:
 
 
 def _make_pattern(lead: Leading, found: _Order) -> Pattern:
-    cols, entry, colptr, rows, pos = sparse_schur.order_partners(
+    cols, entry, colptr, rows, pos = partners.order_partners(
         np.argsort(found.place), lead.indptr, lead.colptr, lead.rows, lead.positions
     )
     a22_rows = np.repeat(np.arange(lead.n_S, dtype=np.int32), np.diff(lead.A22_ptr))

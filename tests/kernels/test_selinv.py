@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sparselmm.kernels import selinv, supernodes
-from sparselmm.kernels.sparse_schur import transpose_pattern
+from sparselmm.kernels.partners import transpose_pattern
 from tests.systems.records import symbolic_fill
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sparselmm.kernels.sparse_schur import transpose_pattern
+from sparselmm.kernels.partners import transpose_pattern
 from sparselmm.systems.leading import Leading
 
 SHAPES = [
