@@ -35,7 +35,7 @@ from sparselmm.systems.base import Factored, System
 from sparselmm.tall import level_products, tall_product, wide_product
 
 BESIDE = 0.1  # relative change of the covariances over which a factor serves
-EXACT = 1e-12  # relative error of what it gives
+EXACT = 1e-10  # relative error of what it gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +261,7 @@ def average_information(
         own = [a for a, (factor, _) in enumerate(directions) if factor == j]
         if own:
             S = np.array([directions[a][1] for a in own])
-            inner[np.ix_(own, own)] = np.tensordot(S @ of.uu, S, axes=((1, 2), (1, 2)))
+            inner[np.ix_(own, own)] = (S @ of.uu).reshape(len(S), -1) @ S.reshape(len(S), -1).T
     inner -= at.factored.form(_directions(gram, by_levels(gram.shapes, at.u), directions))
     if gram.p:
         slopes = [np.einsum("apb,ab->p", sums[j].Vu[:, :-1], S) for j, S in directions]

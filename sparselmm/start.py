@@ -136,7 +136,8 @@ def _traces(gram: Gram, i: int, j: int, weight: Array, left: Array, right: Array
         return np.linalg.multi_dot([next(diagonals), squares, next(diagonals).T])
     flat = values.reshape(len(values), -1)
     products = tall_product(flat * weights[:, None], flat).reshape(*shape, *shape)
-    return np.tensordot(np.tensordot(left, products, ((1, 2), (0, 2))), right, ((1, 2), (1, 2)))
+    pairs = products.transpose(0, 2, 1, 3).reshape(shape[0] ** 2, shape[1] ** 2)
+    return left.reshape(len(left), -1) @ pairs @ right.reshape(len(right), -1).T
 
 
 def _reciprocal(values: Array) -> Array:

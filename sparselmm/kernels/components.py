@@ -26,15 +26,17 @@ def label_components(indptr, cols, extra_ptr, extra_cols, n):
     -------
     ndarray of int64, shape (n,)
     """
-    parent = np.arange(n)
+    parent, apart = np.arange(n), n
     for row in range(len(indptr) - 1):
-        if indptr[row] == indptr[row + 1]:
+        if apart == 1 or indptr[row] == indptr[row + 1]:
             continue
         a = _root(parent, cols[indptr[row]])
         for k in range(indptr[row] + 1, indptr[row + 1]):
             b = _root(parent, cols[k])
-            parent[max(a, b)] = min(a, b)
-            a = min(a, b)
+            if a != b:
+                parent[max(a, b)] = min(a, b)
+                a = min(a, b)
+                apart -= 1
     for a in range(n):
         for k in range(extra_ptr[a], extra_ptr[a + 1]):
             first, second = _root(parent, a), _root(parent, extra_cols[k])

@@ -7,6 +7,7 @@ block-diagonal. `Leading` holds the patterns, which no theta changes, and makes 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -92,11 +93,17 @@ class Leading:
             scaled = _sandwich(T_rest[j], values, T_rest[k])
             if j == k:
                 scaled = scaled + np.eye(len(T_rest[j]))
-                a, b = np.tril_indices(len(T_rest[j]))
+                a, b = lower_entries(len(T_rest[j]))
                 pieces.append(scaled[:, a, b].ravel())
             else:
                 pieces.append(scaled.ravel())
         return np.concatenate(pieces)[self.A22_order] if pieces else np.empty(0)
+
+
+@cache
+def lower_entries(s: int) -> tuple[Array, Array]:
+    """Rows and columns of a lower triangle."""
+    return np.tril_indices(s)
 
 
 def _sandwich(left: Array, blocks: Array, right: Array) -> Array:
@@ -162,7 +169,7 @@ def _rest_pattern(gram: Gram, rest: tuple[int, ...], products, offsets: Array):
     for j, k, values in products:
         s_j, s_k = values.shape[1:]
         if j == k:
-            a, b = np.tril_indices(s_j)
+            a, b = lower_entries(s_j)
             first = second = np.arange(len(values), dtype=np.int64)
         else:
             a, b = (grid.ravel() for grid in np.indices((s_j, s_k)))
