@@ -23,8 +23,8 @@ def assemble(
     Parameters
     ----------
     indptr, places, colptr, rows, positions : pattern of L21 and its transposed view
-    G : ndarray, shape (nnz, s)
-        L21, row l of its transpose being G_l.
+    G : ndarray, shape (s, nnz)
+        L21, transposed (a third slower the other way round).
     A22_ptr, A22_places, A22 : lower triangle of A22 in compressed rows, diagonal included
     base, local, size : ndarray of int64, shape (n_S,)
     S : ndarray, shape (length,)
@@ -38,10 +38,11 @@ def assemble(
             row[A22_places[k]] += A22[k]
         for k in range(colptr[a], colptr[a + 1]):
             here, first = positions[k], indptr[rows[k]]
-            for r in range(G.shape[1]):
-                g = G[here, r]
-                for j in range(first, here + 1):
-                    row[places[j]] -= g * G[j, r]
+            partners = places[first : here + 1]
+            for r in range(len(G)):
+                g, values = G[r, here], G[r, first : here + 1]
+                for j in range(len(partners)):
+                    row[partners[j]] -= g * values[j]
 
 
 @njit(cache=True, nogil=True)
@@ -57,20 +58,20 @@ def partner_forms(begin, end, indptr, cols, places, G, inverse, base, local, siz
     out : ndarray, shape (levels, s, s)
         Written to.
     """
-    s = G.shape[1]
+    s = len(G)
     for level in range(begin, end):
-        block = out[level]
+        block, first = out[level], indptr[level]
         block[:] = 0.0
-        for i in range(indptr[level], indptr[level + 1]):
+        for i in range(first, indptr[level + 1]):
             a = cols[i]
             start = base[a] + local[a] * size[a]
-            row = inverse[start : start + size[a]]
+            row, partners = inverse[start : start + size[a]], places[first:i]
             for c in range(s):
-                total = 0.5 * row[places[i]] * G[i, c]
-                for j in range(indptr[level], i):
-                    total += row[places[j]] * G[j, c]
+                total, values = 0.5 * row[places[i]] * G[c, i], G[c, first:i]
+                for j in range(len(partners)):
+                    total += row[partners[j]] * values[j]
                 for r in range(s):
-                    block[r, c] += G[i, r] * total
+                    block[r, c] += G[r, i] * total
         for r in range(s):
             for c in range(r + 1):
                 total = block[r, c] + block[c, r]

@@ -136,8 +136,13 @@ def _in_order(lead: Leading, local: Array, order: Array) -> Partners:
     )  # fmt: skip
 
 
+def in_partners_order(at: Layout, G: Array) -> Array:
+    """L21 of shape (nnz, s_1) as the layout's partners are ordered, transposed."""
+    return np.ascontiguousarray(G.T[:, at.partners.entry])
+
+
 def assemble(lead: Leading, at: Layout, G: Array, A22: Array) -> Array:
-    """S = A22 - L21 L21', flat in the given layout, lower triangles; G as the partners are ordered."""
+    """S = A22 - L21 L21', flat in the given layout, lower triangles; G from `in_partners_order`."""
     S, partners = np.empty(at.length), at.partners
     over_range(
         scatter.assemble, lead.n_S, lead.indptr, partners.places, lead.colptr, lead.rows,
@@ -155,8 +160,8 @@ class BlockInverse:
     ----------
     leading : Leading
     layout : Layout
-    G : ndarray, shape (nnz, s_1)
-        L21, as the layout's partners are ordered.
+    G : ndarray, shape (s_1, nnz)
+        From `in_partners_order`.
     flat : ndarray, shape (layout.length,)
         Lower triangles of S^-1; NaN where it is not held.
     """

@@ -14,7 +14,14 @@ import numpy as np
 from sparselmm._types import Array
 from sparselmm.kernels import head
 from sparselmm.systems import lapack
-from sparselmm.systems.blocks import SMALLEST_ROWS, BlockInverse, Layout, assemble, make_layout
+from sparselmm.systems.blocks import (
+    SMALLEST_ROWS,
+    BlockInverse,
+    Layout,
+    assemble,
+    in_partners_order,
+    make_layout,
+)
 from sparselmm.systems.elimination import Elimination
 from sparselmm.systems.leading import Leading
 from sparselmm.threads import over_range, side_by_side, wide_blas
@@ -83,7 +90,7 @@ class CrossedStore:
     def factor(self, G: Array, A22: Array) -> CrossedFactor:
         """See `sparselmm.systems.base.Store`."""
         n, plan, n_head = self.leading.n_S, self.elimination, self.n_head
-        G = G[self.layout.partners.entry]
+        G = in_partners_order(self.layout, G)
         S = assemble(self.leading, self.layout, G, A22).reshape(n, n)
         logdet, panels = 0.0, np.empty(0)
         if plan is not None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from sparselmm._types import Array
 from sparselmm.kernels import smallchol
-from sparselmm.systems.blocks import BlockInverse, Layout, assemble
+from sparselmm.systems.blocks import BlockInverse, Layout, assemble, in_partners_order
 from sparselmm.systems.leading import Leading
 from sparselmm.threads import over_range
 
@@ -56,7 +56,7 @@ class GroupedStore:
 
     def factor(self, G: Array, A22: Array) -> GroupedFactor:
         """See `sparselmm.systems.base.Store`."""
-        at = self.layout
+        at, G = self.layout, in_partners_order(self.layout, G)
         flat, logdets = assemble(self.leading, at, G, A22), np.empty(len(at.order))
         over_range(smallchol.factor_components, len(at.order), at.start, at.order, flat, logdets)
         return GroupedFactor(self, G, flat, float(logdets.sum()))

@@ -19,7 +19,7 @@ from sparselmm.kernels import scatter, smallchol
 from sparselmm.kernels.blockchol import level_kernels
 from sparselmm.kernels.crosstab import counting_sort, level_sums, pair_counts, pair_sums
 from sparselmm.problem import Problem
-from sparselmm.systems.blocks import component_labels, make_layout
+from sparselmm.systems.blocks import component_labels, in_partners_order, make_layout
 from sparselmm.systems.choose import choose
 from sparselmm.systems.leading import make_leading
 from sparselmm.tall import level_products, tall_product, wide_product
@@ -211,11 +211,11 @@ def test_scatter_and_its_adjoint(rng, kind, squares):
     labels = component_labels(lead) if squares == "components" else np.zeros(lead.n_S, np.int64)
     order = rng.permutation(lead.n_S) if squares == "one in another order" else None
     at = make_layout(lead, labels, order)
-    partners = at.partners
+    partners, in_order = at.partners, in_partners_order(at, G)
     S = np.zeros(at.length)
     in_pieces(
         scatter.assemble, lead.n_S, lead.indptr, partners.places, lead.colptr, lead.rows,
-        partners.positions, G[partners.entry], partners.A22_ptr, partners.A22_places,
+        partners.positions, in_order, partners.A22_ptr, partners.A22_places,
         A22[partners.A22_entry], at.base, at.local, at.size, S,
     )  # fmt: skip
     a, b = np.nonzero(labels[:, None] == labels)
@@ -232,7 +232,7 @@ def test_scatter_and_its_adjoint(rng, kind, squares):
     out = np.full(lead.D.shape, np.nan)
     in_pieces(
         scatter.partner_forms, len(out), lead.indptr, partners.cols, partners.places,
-        G[partners.entry], flat, at.base, at.local, at.size, out,
+        in_order, flat, at.base, at.local, at.size, out,
     )  # fmt: skip
     by_level = L21.reshape(lead.n_S, *lead.D.shape[:2]).transpose(1, 2, 0)
     assert_allclose(out, by_level @ K @ by_level.transpose(0, 2, 1), rtol=1e-9, atol=1e-9)
