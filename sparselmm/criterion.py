@@ -34,7 +34,7 @@ from sparselmm.linalg import cholesky_lower, solve_lower, solve_lower_transposed
 from sparselmm.systems.base import Factored, System
 from sparselmm.tall import level_products, tall_product, wide_product
 
-BESIDE = 0.1  # relative change of the covariances over which a factor serves
+BESIDE = 0.05  # relative change of T over which a factor serves
 EXACT = 1e-10  # relative error of what it gives
 
 
@@ -157,13 +157,11 @@ def solve_beside(gram: Gram, at: Solution, T: Sequence[Array], deviance: float) 
         Without a factor.
     """
     T = tuple(np.ascontiguousarray(t, dtype=float) for t in T)
-    if not all(t.diagonal().all() for t in (*at.T, *T)):
+    if not relative_change(at.T, T) < BESIDE:
         return None
     back = [solve_lower(new, old) for old, new in zip(at.T, T, strict=True)]
     K = [own.T @ own - np.eye(len(own)) for own in back]
     size = max(float(np.abs(own).sum(axis=0).max()) for own in K)
-    if size > BESIDE:
-        return None
     W = at.V
     for _ in range(int(np.log(EXACT) / np.log(max(size, EXACT)))):
         W = at.V - at.factored.solve(_by_blocks(gram, K, W))
@@ -173,6 +171,14 @@ def solve_beside(gram: Gram, at: Solution, T: Sequence[Array], deviance: float) 
     inner += tall_product(at.V, _by_blocks(gram, K, W))
     new = _profiled(gram, T, at.factored, 0.0, _by_blocks(gram, back, W), inner, reml=at.reml)
     return replace(new, factored=None, deviance=deviance, logdet_A=deviance - new.deviance)
+
+
+def relative_change(old: Sequence[Array], new: Sequence[Array]) -> float:
+    """Largest column sum of |T_old^-1 T_new - I|; infinite where a pivot of the old T is zero."""
+    if not all(t.diagonal().all() for t in old):
+        return np.inf
+    changes = [solve_lower(a, b) - np.eye(len(a)) for a, b in zip(old, new, strict=True)]
+    return max(float(np.abs(change).sum(axis=0).max()) for change in changes)
 
 
 def _by_blocks(gram: Gram, blocks: Sequence[Array], V: Array) -> Array:

@@ -20,7 +20,7 @@ import numpy as np
 from sparselmm._types import Array
 from sparselmm.certificate import Certificate, certify
 from sparselmm.covariance.chart import Chart, choose_chart
-from sparselmm.criterion import Solution
+from sparselmm.criterion import Solution, relative_change
 from sparselmm.errors import ConvergenceError
 from sparselmm.problem import Evaluation, Problem
 from sparselmm.start import level_information, moment_start
@@ -38,6 +38,7 @@ NEGLIGIBLE = 2e-14  # promised gain per level that moves theta by less than abou
 ROUNDING = 1e-13  # relative error of a deviance
 EPSILON, LEAST_RESIDUAL = 1e-15, 1e-13  # of y'y: its error, and an r2 that has lost its digits
 SAME = 0.01  # relative change of T over which the information stays as it is
+VAGUE = 1e-6  # rounding error of a deviance that leaves a promise open
 BENT = 0.5  # share of the widest radius to which an exact Hessian that bends down is believed
 
 
@@ -157,9 +158,9 @@ def minimise(
         raise ValueError("Found no random effects; expected at least one term such as (1 | g).")
     scale = make_scale(problem)
     theta = moment_start(problem.gram, problem.model) if start is None else start
-    run = _Run(problem, scale, largest_score, report)
+    run = _Run(problem, scale, tolerance, largest_score, report)
     try:
-        outcome = run.descend(theta, tolerance, max_evaluations)
+        outcome = run.descend(theta, max_evaluations)
     except KeyboardInterrupt:
         if run.best is None:
             raise
@@ -176,18 +177,20 @@ class _Run:
         self,
         problem: Problem,
         scale: Scale,
+        tolerance: float,
         largest_score: float,
         report: Callable[[Entry], None] | None,
     ) -> None:
         self.problem, self.scale, self.report = problem, scale, report
-        self.largest_score = largest_score
+        self.tolerance, self.largest_score = tolerance, largest_score
         self.surrogate = Surrogate(problem, scale)
         self.log: list[Entry] = []
         self.best: Evaluation | None = None
+        self.kept = False  # whether its information is that of the point before
         self.next: Step | None = None
         self.widest = WIDEST * np.sqrt(len(problem.model.parts))
 
-    def descend(self, theta: Array, tolerance: float, max_evaluations: int) -> Outcome:
+    def descend(self, theta: Array, max_evaluations: int) -> Outcome:
         chart = choose_chart(
             self.problem.model, self.problem.model.factors(theta), self.scale.noise
         )
@@ -197,17 +200,17 @@ class _Run:
         at = self.best = self.evaluate(chart, first, limit=np.inf)
         if at is None:
             return Outcome.STALLED
-        radius = self.widest
+        radius, exhausted = self.widest, False
         while True:
             local = self.surrogate.at(at)
             self.next = propose(local, self.widest)
             gain = self.next.gain
-            if gain > tolerance and self.surrogate.becomes_exact(len(self.log), gain):
+            if gain > self.tolerance and self.surrogate.becomes_exact(len(self.log), gain):
                 local = self.surrogate.at(at)
                 self.next = propose(local, self.widest)
             if self.surrogate.is_bent:
                 radius = min(radius, BENT * self.widest)
-            if self.next.gain <= tolerance:
+            if self.next.gain <= self.tolerance or exhausted:
                 return Outcome.CONVERGED
             while True:
                 if len(self.log) >= max_evaluations:
@@ -220,6 +223,7 @@ class _Run:
                     break
                 if radius < NARROWEST or step.gain < self.noise(at):
                     return Outcome.CONVERGED  # as far as rounding lets it; the certificate decides
+            exhausted = step.kind == "edge" and step.gain <= self.noise(at)
             at = self.best = new
 
     def next_radius(
@@ -236,8 +240,8 @@ class _Run:
     def evaluate(self, chart: Chart, step: Step, limit: float) -> Evaluation | None:
         """Value, score and information, or None where the value is above the limit (or undefined).
 
-        After a short step the information is still that of the point before: it changes with T relative to itself, and
-        by less than it differs from the Hessian.
+        After a small change of T, relative to T itself, the information of the point before serves once more: it has
+        changed by less than it differs from the Hessian.
         """
         internal = self.problem.model.theta(chart.factors(step.theta))
         solution = self.problem.solve(internal)
@@ -245,9 +249,11 @@ class _Run:
         if not (solution.r2 > least and solution.deviance <= limit):
             self.record(Entry(internal, solution.deviance, np.nan, step.kind))
             return None
-        kept = None
-        if self.best is not None and step.size < SAME and not self.problem.exact_is_cheap():
-            kept = self.best.information
+        kept, best = None, self.best
+        if best is not None and not self.kept and not self.problem.exact_is_cheap():
+            same = relative_change(best.solution.T, solution.T) < SAME
+            kept = best.information if same else None
+        self.kept = kept is not None
         new = self.problem.evaluate(internal, solution, kept)
         self.record(Entry(internal, new.deviance, new.score_norm(), step.kind))
         return new
@@ -283,11 +289,8 @@ class _Run:
             if theta is local.theta and not (low.any() or negative):
                 break
             step = "boundary" if low.any() else "closing"
-            if theta is local.theta or self.next is None or low.any():
-                closed = self.problem.solve(end)
-            else:
-                promised = at.deviance - self.next.gain
-                closed = self.problem.solve_beside(at.solution, end, promised)
+            known = None if theta is local.theta or low.any() else self.promised(at)
+            closed = self.problem.solve_beside(at.solution, end, known)
             self.record(Entry(end, closed.deviance, np.nan, step))
             if closed.deviance <= at.deviance + self.noise(at):
                 internal, solution = end, closed
@@ -303,6 +306,12 @@ class _Run:
             outcome = outcome if certificate.passed else Outcome.STALLED
         E = tuple(at.E) if solution is at.solution else None
         return Optimum(internal, solution, outcome, certificate, tuple(self.log), E)
+
+    def promised(self, at: Evaluation) -> float | None:
+        """The deviance after the next step, where it needs no look: it hardly falls, and rounding is less."""
+        if self.next is None or self.next.gain > self.tolerance or self.noise(at) > VAGUE:
+            return None
+        return at.deviance - self.next.gain
 
     def leave_plateau(
         self, at: Evaluation, internal: Array, solution: Solution

@@ -78,10 +78,13 @@ class Problem:
         """Value and profiled estimates only."""
         return solve_at(self.gram, self.system, self.model.factors(theta), reml=self.reml)
 
-    def solve_beside(self, at: Solution, theta: Array, deviance: float) -> Solution:
-        """The same close to a solution, where the deviance is known, mostly without another factorisation."""
-        beside = solve_beside(self.gram, at, self.model.factors(theta), deviance)
-        return self.solve(theta) if beside is None else beside
+    def solve_beside(self, at: Solution, theta: Array, deviance: float | None) -> Solution:
+        """The same near a solution: without another factorisation where the deviance is known and theta close."""
+        if deviance is not None:
+            beside = solve_beside(self.gram, at, self.model.factors(theta), deviance)
+            if beside is not None:
+                return beside
+        return self.solve(theta)
 
     def evaluate(
         self, theta: Array, solution: Solution | None = None, information: Array | None = None

@@ -108,7 +108,7 @@ def local_model(chart: Chart, at: Evaluation, scale: Scale) -> Local:
     T = at.solution.T
     theta, rotations = chart.theta(T)
     g, H = chart.quadratic(T, rotations, at.E, at.information)
-    map_ = chart.metric([t @ t.T + noise for t, noise in zip(T, scale.noise, strict=True)])
+    map_ = chart.metric(T, scale.noise)
     hessian = map_.T @ H @ map_
     floors = pivot_floors(chart, scale)
     return Local(chart, theta, g, H, floors, map_, map_.T @ g, hessian, *np.linalg.eigh(hessian))
@@ -223,6 +223,8 @@ def secant_update(structured: Array, correction: Array, step: Array, change: Arr
     else:
         mixed = np.multiply.outer(miss, x) / length
         updated += mixed + mixed.T - np.multiply.outer(x, x) * along / length**2
+    if not np.isfinite(updated).all():
+        return np.zeros_like(correction)
     values, vectors = np.linalg.eigh(updated)
     least, most = BOUNDS_SHORT if short else BOUNDS
     if not short and not (least < values[0] and values[-1] < most):

@@ -32,10 +32,6 @@ PIECES = 4  # ranges per thread, so that uneven ones even out
 
 BELIEVED = 0.03  # seconds that cores found idle are taken to be so
 
-# OpenBLAS's threads spin for 2**26 cycles, 25 milliseconds, before they sleep, and would hold our own up between its
-# calls. It reads this when it is loaded: in time for the paths that need it, unless somebody has loaded it before.
-os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")
-
 _asked: dict[int, float] = {}
 _current: ContextVar[int] = ContextVar("threads", default=1)
 

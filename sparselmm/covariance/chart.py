@@ -24,6 +24,7 @@ import numpy as np
 
 from sparselmm._types import Array
 from sparselmm.covariance.model import CovarianceModel
+from sparselmm.linalg import cholesky_lower
 
 KEEP_ORDER = (
     0.2  # share of the largest remaining pivot that an order's next pivot must have to be kept
@@ -64,11 +65,15 @@ class Chart:
             T[part.factor][part.columns, part.columns] = block
         return tuple(T)
 
-    def metric(self, matrices: Sequence[Array]) -> Array:
-        """d theta / d x for moves dT_p = M_p X, M_p the factor of the reordered matrices."""
+    def metric(self, T: Sequence[Array], noise: Sequence[Array]) -> Array:
+        """d theta / d x for moves dT_p = M_p X, M_p the factor of the reordered TT' + noise."""
         J = np.zeros((self.model.n_theta, self.model.n_theta))
         for part, order in zip(self.model.parts, self.orders, strict=True):
-            M = np.linalg.cholesky(self.model.block(matrices, part)[order][:, order])
+            t = self.model.block(T, part)[order]
+            own = self.model.block(noise, part)[order][:, order]
+            M = cholesky_lower(t @ t.T + own)
+            if not M[0, 0] > 0.0:  # lost in rounding
+                M = lower_factor(np.hstack([t, np.sqrt(own)]))[0]
             J[part.theta, part.theta] = part.template.moved(M)
         return J
 

@@ -81,6 +81,6 @@ def _integer(value: int):
 def _leading(A: Array):
     """Entries from one row to the next, as a pointer."""
     rows, columns = A.strides
-    if A.dtype != np.float64 or columns != A.itemsize:
+    if A.size and (A.dtype != np.float64 or columns != A.itemsize or rows < 0):
         raise ValueError("expected rows of float64 without gaps")
     return _integer(max(rows // A.itemsize, A.shape[1], 1))

@@ -7,11 +7,13 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 
 from sparselmm._types import Array, Design
+from sparselmm.covariance.chart import choose_chart
 from sparselmm.covariance.model import CovarianceModel
 from sparselmm.datasets import load_dataset
 from sparselmm.design import build_design
@@ -535,3 +537,38 @@ def test_a_secant_update_explains_the_change_and_stays_small(rng, turn):
     assert_allclose(C @ step, miss, rtol=1e-9, atol=1e-15)
     inverse = np.linalg.inv(root)
     assert np.abs(np.linalg.eigvalsh(inverse @ C @ inverse.T)).max() < 0.4
+
+
+@pytest.mark.parametrize("H", [np.zeros((2, 2)), np.diag([1.0, 0.0]), np.diag([1.0, -2.0])])
+def test_a_secant_update_of_a_hessian_that_says_little_is_finite(H):
+    C = secant_update(H, np.zeros((2, 2)), np.array([0.01, 0.0]), np.array([1.0, 0.5]))
+    assert np.isfinite(C).all()
+
+
+def test_the_metric_of_a_factor_whose_square_is_lost_in_rounding():
+    case = grouped(np.random.default_rng(1), s=2)
+    model = case.problem().model
+    T = [np.array([[1e9, 0.0], [1e9, 1e-3]])]
+    noise = [1e-6 * np.eye(2)]
+    chart = choose_chart(model, T, noise)
+    M = chart.metric(T, noise)
+    assert np.isfinite(M).all()
+    assert np.linalg.matrix_rank(M) == len(M)
+
+
+@pytest.mark.parametrize("seed", [0, 13, 17, 21, 22])
+def test_two_variances_of_nothing_in_many_groups(seed):
+    """Too many coefficients for exact Hessians, and a deviance that is flat far below what it can be told by."""
+    rng = np.random.default_rng(seed)
+    n = 3000
+    x, z, g = rng.normal(size=n), rng.normal(size=n), rng.integers(300, size=n)
+    y = 0.5 * rng.normal(size=300)[g] + rng.normal(size=n)
+    data = pd.DataFrame({"x": x, "z": z, "g": g, "y": y})
+    spec, design = build_design("y ~ x + (x + z | g)", data)
+    found = minimise(prepare(spec, design).problem(reml=True), tolerance=1e-9)
+    assert found.outcome is Outcome.SINGULAR
+    assert found.evaluations <= 15
+    lower = minimise(
+        prepare(spec, design).problem(reml=True), 0.9 * found.theta + 0.01, tolerance=1e-9
+    )
+    assert found.solution.deviance < lower.solution.deviance + 1e-6

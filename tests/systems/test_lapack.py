@@ -49,3 +49,19 @@ def test_what_is_not_positive_definite_is_told(square):
 def test_gaps_between_columns_are_refused(square):
     with pytest.raises(ValueError, match="without gaps"):
         lapack.factorise(square[::2, ::2])
+
+
+def test_nothing_at_all_and_rows_backwards(square):
+    assert lapack.factorise(np.empty((0, 0)))
+    lapack.invert(np.empty((0, 0)))
+    with pytest.raises(ValueError, match="without gaps"):
+        lapack.factorise(np.eye(3)[::-1])
+
+
+@pytest.mark.parametrize("n", [127, 128, 129, 300])
+def test_large_triangles_are_inverted_by_halves(rng, n):
+    A = rng.standard_normal((n, n))
+    A = A @ A.T + n * np.eye(n)
+    L = np.linalg.cholesky(A)
+    lapack.invert(L)
+    assert_allclose(np.tril(L), np.tril(np.linalg.inv(A)), rtol=1e-9, atol=1e-14)
