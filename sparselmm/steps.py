@@ -23,6 +23,7 @@ FLOOR = 1e-9  # pivot² of T, in units of the variance that one level's data can
 SHORT_STEP = 0.1  # after which two scores are to be believed
 TOLD = 0.3  # cosine between step and what the Hessian missed, from which on a rank-one update is trusted
 BOUNDS, BOUNDS_SHORT = (-0.7, 1.5), (-0.9, 3.0)  # of what is learned, relative to the Hessian
+EXTREME = 1e-70  # scale of a Hessian that is none
 FLAT = 1e-9  # curvature, relative to the largest, below which a direction counts as flat
 
 
@@ -209,6 +210,8 @@ def secant_update(structured: Array, correction: Array, step: Array, change: Arr
         Change of the parameters, in units of the trust region, and of the score.
     """
     shape = spectrum(structured)
+    if not EXTREME < shape.scale.max() < 1.0 / EXTREME:  # nothing to be relative to
+        return np.zeros_like(correction)
     root = np.sqrt(np.maximum(shape.values, 1e-10))
     scale = np.maximum(shape.scale, 1e-12 * shape.scale.max())
     whiten, color = shape.vectors / root / scale[:, None], (shape.vectors * root).T * scale
@@ -223,8 +226,6 @@ def secant_update(structured: Array, correction: Array, step: Array, change: Arr
     else:
         mixed = np.multiply.outer(miss, x) / length
         updated += mixed + mixed.T - np.multiply.outer(x, x) * along / length**2
-    if not np.isfinite(updated).all():
-        return np.zeros_like(correction)
     values, vectors = np.linalg.eigh(updated)
     least, most = BOUNDS_SHORT if short else BOUNDS
     if not short and not (least < values[0] and values[-1] < most):
