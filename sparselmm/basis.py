@@ -138,15 +138,7 @@ def triangular_factor(
     """
     if root_weights is not None:
         pieces = [piece * root_weights[:, None] for piece in pieces]
-    products = [
-        [
-            tall_product(a, b) if i <= j else np.empty((a.shape[1], b.shape[1]))
-            for j, b in enumerate(pieces)
-        ]
-        for i, a in enumerate(pieces)
-    ]
-    products = np.triu(np.block(products))
-    products += np.triu(products, 1).T
+    products = np.block([[tall_product(a, b) for b in pieces] for a in pieces])
     products = products[::-1, ::-1] if backwards else products
     lengths = np.sqrt(np.maximum(products.diagonal(), TINY))
     L = cholesky_lower(products / lengths / lengths[:, None])

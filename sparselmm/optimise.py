@@ -196,8 +196,7 @@ class _Run:
         )
         start = chart.theta(self.problem.model.factors(theta))[0]
         start = above_floor(start, pivot_floors(chart, self.scale))
-        first = Step(start, "start", np.inf, np.inf)
-        at = self.best = self.evaluate(chart, first, limit=np.inf)
+        at = self.best = self.evaluate(chart, start, "start", limit=np.inf)
         if at is None:
             return Outcome.STALLED
         radius, exhausted = self.widest, False
@@ -217,7 +216,7 @@ class _Run:
                     return Outcome.MAX_EVALUATIONS
                 step = propose(local, radius) if radius < self.widest else self.next
                 limit = at.deviance + self.noise(at)
-                new = self.evaluate(local.chart, step, limit)
+                new = self.evaluate(local.chart, step.theta, step.kind, limit)
                 radius = self.next_radius(at, new, step, radius)
                 if new is not None:
                     break
@@ -237,17 +236,17 @@ class _Run:
             return 0.5 * min(step.size, radius)
         return min(2.0 * radius, self.widest) if kept > 0.75 else radius
 
-    def evaluate(self, chart: Chart, step: Step, limit: float) -> Evaluation | None:
+    def evaluate(self, chart: Chart, theta: Array, step: str, limit: float) -> Evaluation | None:
         """Value, score and information, or None where the value is above the limit (or undefined).
 
         After a small change of T, relative to T itself, the information of the point before serves once more: it has
         changed by less than it differs from the Hessian.
         """
-        internal = self.problem.model.theta(chart.factors(step.theta))
+        internal = self.problem.model.theta(chart.factors(theta))
         solution = self.problem.solve(internal)
         least = LEAST_RESIDUAL * self.problem.gram.XytXy[-1, -1]
         if not (solution.r2 > least and solution.deviance <= limit):
-            self.record(Entry(internal, solution.deviance, np.nan, step.kind))
+            self.record(Entry(internal, solution.deviance, np.nan, step))
             return None
         kept, best = None, self.best
         if best is not None and not self.kept and not self.problem.exact_is_cheap():
@@ -255,7 +254,7 @@ class _Run:
             kept = best.information if same else None
         self.kept = kept is not None
         new = self.problem.evaluate(internal, solution, kept)
-        self.record(Entry(internal, new.deviance, new.score_norm(), step.kind))
+        self.record(Entry(internal, new.deviance, new.score_norm(), step))
         return new
 
     def record(self, entry: Entry) -> None:

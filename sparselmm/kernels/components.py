@@ -28,7 +28,9 @@ def label_components(indptr, cols, extra_ptr, extra_cols, n):
     """
     parent, apart = np.arange(n), n
     for row in range(len(indptr) - 1):
-        if apart == 1 or indptr[row] == indptr[row + 1]:
+        if apart == 1:
+            break
+        if indptr[row] == indptr[row + 1]:
             continue
         a = _root(parent, cols[indptr[row]])
         for k in range(indptr[row] + 1, indptr[row + 1]):

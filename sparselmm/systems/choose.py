@@ -186,9 +186,9 @@ def _crossed(lead: Leading, *, whole: bool) -> _Candidate:
     plan = None if whole or n**3 < INSTANT * RATES["crossed"] else plan_elimination(lead)
     arithmetic, nbytes = float(n) ** 3, 16.0 * n**2
     if plan is not None:
-        core = n - plan.n_head
-        arithmetic, nbytes = plan.flops + PER_ENTRY * n**2, 8.0 * n**2 + 16.0 * core**2
-        note += f", {core:,} of it filled"
+        arithmetic = plan.flops + PER_ENTRY * n**2
+        nbytes += 8.0 * plan.n_head * (plan.widest + plan.tallest)
+        note += f", {n - plan.n_head:,} of it filled"
     flops = arithmetic + 2.0 * _pair_updates(lead) + _level_updates(lead)
     cost = PathCost("crossed", flops, nbytes, note)
 

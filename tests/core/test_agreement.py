@@ -10,11 +10,13 @@ from numpy.testing import assert_allclose
 
 from sparselmm._types import Array
 from sparselmm.criterion import (
+    BESIDE,
     average_information,
     by_levels,
     fixed_covariance,
     gradient_matrices,
     inverse_sums,
+    relative_change,
     solve_at,
     solve_beside,
 )
@@ -202,3 +204,10 @@ def test_nothing_beside_a_singular_factor_or_far_away(kind: str) -> None:
     assert solve_beside(gram, at, [0.0 * t for t in at.T], at.deviance) is None
     gram, at = solved(kind, "singular", True, "grouped")
     assert solve_beside(gram, at, at.T, at.deviance) is None
+
+
+def test_a_change_that_only_its_rows_add_up_to_is_not_small() -> None:
+    old = np.eye(30)
+    new = old + np.tril(np.where(np.arange(30)[:, None] == 29, 0.04, 0.0))
+    assert np.abs(new - old).sum(axis=0).max() < BESIDE
+    assert relative_change([old], [new]) > BESIDE

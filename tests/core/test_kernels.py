@@ -17,13 +17,26 @@ from sparselmm.covariance.model import covariance_model
 from sparselmm.gram import Gram
 from sparselmm.kernels import scatter, smallchol
 from sparselmm.kernels.blockchol import level_kernels
-from sparselmm.kernels.crosstab import counting_sort, level_sums, pair_counts, pair_sums
+from sparselmm.kernels.crosstab import (
+    counting_sort,
+    factor_sums,
+    level_sums,
+    pair_counts,
+    pair_sums,
+)
 from sparselmm.problem import Problem
 from sparselmm.systems.blocks import component_labels, in_partners_order, make_layout
 from sparselmm.systems.choose import choose
 from sparselmm.systems.leading import make_leading
 from sparselmm.tall import level_products, tall_product, wide_product
-from sparselmm.threads import limited_threads, over_range, side_by_side, sum_over_range
+from sparselmm.threads import (
+    limited_threads,
+    map_range,
+    over_range,
+    side_by_side,
+    split_range,
+    sum_over_range,
+)
 from tests.core.designs import cases, factor, one_term_each
 
 THREADS = (1, min(2, numba.config.NUMBA_NUM_THREADS))  # as many as there are to have
@@ -367,3 +380,27 @@ def test_without_compilation():
         check=False,
     )
     assert found.returncode == 0, found.stdout[-3000:]
+
+
+@pytest.mark.parametrize("s", [1, 2, 4, 5])
+@pytest.mark.parametrize("edges", [[0, 9], [0, 4, 9], [0, 0, 1, 9]])
+def test_sums_of_a_factor_in_ranges_of_its_levels(rng, s, edges):
+    codes = rng.integers(0, 9, 60).astype(np.int32)
+    codes[codes == 3] = 4
+    P, Q, X = (rng.normal(size=(60, width)) for width in (s, s, 3))
+    PQ, PX = np.full((9, s, s), np.nan), np.full((9, s, 3), np.nan)
+    for begin, end in pairwise(edges):
+        factor_sums(s)(begin, end, codes, P, Q, X, PQ, PX)
+    assert_allclose(PQ, level_sums(codes, P, Q, 9), atol=1e-12)
+    assert_allclose(PX, level_sums(codes, P, X, 9), atol=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, THREADS[1]])
+def test_ranges_cover_everything_once(count):
+    work = np.cumsum([0, 0, 50, 0, 1, 1, 1, 0, 0, 3])
+    with limited_threads(count):
+        for found in (map_range(lambda *ends: ends, 9, 1, work), split_range(9, 100)):
+            assert found[0][0] == 0
+            assert found[-1][1] == 9
+            assert all(a[1] == b[0] for a, b in pairwise(found))
+        assert split_range(9, 0) == [(0, 9)]

@@ -529,9 +529,8 @@ def test_a_secant_update_explains_the_change_and_stays_small(rng, turn):
     """Whatever the angle between the step and what the Hessian missed along it."""
     root = rng.standard_normal((2, 2)) + 3.0 * np.eye(2)
     H, step = root @ root.T, np.linalg.solve(root.T, [1e-3, 0.0])
-    miss = 1e-4 * (
-        root @ [np.cos(turn), np.sin(turn)]
-    )  # a tenth of the step where H is the identity
+    # In coordinates where H is the identity: a tenth of the step, turned.
+    miss = 1e-4 * root @ [np.cos(turn), np.sin(turn)]
     C = secant_update(H, np.zeros((2, 2)), step, H @ step + miss)
     assert_allclose(C, C.T, atol=1e-12)
     assert_allclose(C @ step, miss, rtol=1e-9, atol=1e-15)
