@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         SparseLMMWarning,
     )
     from sparselmm.inference.lrt import compare
-    from sparselmm.optimise import Outcome
+    from sparselmm.optimum import Outcome
     from sparselmm.options import Options
     from sparselmm.results import Results
 
@@ -74,7 +74,7 @@ _HOME = {
     "MemoryRefusedError": "sparselmm.errors",
     "MixedLM": "sparselmm.compat.statsmodels",
     "Options": "sparselmm.options",
-    "Outcome": "sparselmm.optimise",
+    "Outcome": "sparselmm.optimum",
     "PathError": "sparselmm.errors",
     "RankWarning": "sparselmm.errors",
     "Results": "sparselmm.results",

@@ -23,7 +23,7 @@ so that one solve with the factor already at hand gives the information, and no 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -33,9 +33,6 @@ from sparselmm.gram import Gram
 from sparselmm.linalg import cholesky_lower, solve_lower, solve_lower_transposed
 from sparselmm.systems.base import Factored, System
 from sparselmm.tall import level_products, tall_product, wide_product
-
-BESIDE = 0.05  # relative change of T over which a factor serves
-EXACT = 1e-10  # relative error of what it gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +108,10 @@ def solve_at(gram: Gram, system: System, T: Sequence[Array], *, reml: bool) -> S
     T = tuple(np.ascontiguousarray(t, dtype=float) for t in T)
     factored = system.at(T)
     V, RtV = factored.solve_scaled(T, gram.ZtXy)
-    return _profiled(gram, T, factored, factored.logdet, V, gram.XytXy - RtV, reml=reml)
+    return profiled(gram, T, factored, factored.logdet, V, gram.XytXy - RtV, reml=reml)
 
 
-def _profiled(
+def profiled(
     gram: Gram, T: tuple[Array, ...], factored: Factored, logdet: float, V: Array, inner: Array, *, reml: bool
 ) -> Solution:  # fmt: skip
     """Profile beta and sigma out of ``inner``, [X y]'H^-1[X y]."""
@@ -132,60 +129,6 @@ def _profiled(
     return Solution(
         T, factored, reml, float(deviance), logdet, logdet_M, r2, nu, beta, u, V, L_M
     )  # fmt: skip
-
-
-def solve_beside(gram: Gram, at: Solution, T: Sequence[Array], deviance: float) -> Solution | None:
-    """The solution at T close by, from the factor at hand; None where T is too far away or at.T is singular.
-
-    With Lambda_1 = Lambda N and K = (N N')^-1 - I, block-diagonal both, W = N V_1 solves (A + K) W = R. Repeating
-    W = V - A^-1 K W leaves a relative error of 1e-10, as |A^-1| < 1 and K is small; then
-
-        [X y]'H_1^-1[X y] = [X y]'H^-1[X y] + V'K W
-
-    Parameters
-    ----------
-    at : Solution
-        With its factor.
-    T : sequence of ndarray, shape (s_j, s_j)
-        Relative covariance factors in internal coordinates.
-    deviance : float
-        The value at T, as the quadratic model has it: log|A_1| is what is not computed anew.
-
-    Returns
-    -------
-    Solution or None
-        Without a factor.
-    """
-    T = tuple(np.ascontiguousarray(t, dtype=float) for t in T)
-    if not relative_change(at.T, T) < BESIDE:
-        return None
-    back = [solve_lower(new, old) for old, new in zip(at.T, T, strict=True)]
-    K = [own.T @ own - np.eye(len(own)) for own in back]
-    size = max(float(np.linalg.norm(own)) for own in K)
-    W = at.V
-    for _ in range(int(np.log(EXACT) / np.log(max(size, EXACT)))):
-        W = at.V - at.factored.solve(_by_blocks(gram, K, W))
-    M = at.L_M @ at.L_M.T
-    c = M @ at.beta
-    inner = np.block([[M, c[:, None]], [c[None, :], np.array([[at.r2 + at.beta @ c]])]])
-    inner += tall_product(at.V, _by_blocks(gram, K, W))
-    new = _profiled(gram, T, at.factored, 0.0, _by_blocks(gram, back, W), inner, reml=at.reml)
-    return replace(new, factored=None, deviance=deviance, logdet_A=deviance - new.deviance)
-
-
-def relative_change(old: Sequence[Array], new: Sequence[Array]) -> float:
-    """Largest of the norms |T_old^-1 T_new - I| (Frobenius); infinite where a pivot of the old T is zero."""
-    if not all(t.diagonal().all() for t in old):
-        return np.inf
-    changes = [solve_lower(a, b) - np.eye(len(a)) for a, b in zip(old, new, strict=True)]
-    return max(float(np.linalg.norm(change)) for change in changes)
-
-
-def _by_blocks(gram: Gram, blocks: Sequence[Array], V: Array) -> Array:
-    """B_j V by levels, shape (q, m)."""
-    pairs = zip(blocks, by_levels(gram.shapes, V), strict=True)
-    moved = [np.einsum("ab,lbm->lam", B, own) for B, own in pairs]
-    return np.concatenate([own.reshape(-1, V.shape[1]) for own in moved])
 
 
 class LevelSums(NamedTuple):
@@ -220,9 +163,22 @@ def level_sums(gram: Gram, at: Solution) -> list[LevelSums]:
     return sums
 
 
-def inverse_sums(gram: Gram, at: Solution, sums: Sequence[LevelSums] | None = None) -> list[Array]:
-    """B_j: sums over levels of the diagonal blocks of A^-1 (ML) or of the u-part of C^-1 (REML)."""
-    B = list(at.factored.inverse_sums())
+def inverse_sums(
+    gram: Gram,
+    at: Solution,
+    sums: Sequence[LevelSums] | None = None,
+    inner: Sequence[Array] | None = None,
+) -> list[Array]:
+    """B_j: sums over levels of the diagonal blocks of A^-1 (ML) or of the u-part of C^-1 (REML).
+
+    Parameters
+    ----------
+    sums : sequence of LevelSums
+        Where they are at hand.
+    inner : sequence of ndarray, shape (s_j, s_j)
+        The sums of A^-1 alone, where they are.
+    """
+    B = list(at.factored.inverse_sums() if inner is None else inner)
     if at.reml and gram.p:
         M_inverse = np.pad(fixed_covariance(at) / at.s2, (0, 1))
         VV = (of.VV for of in sums or level_sums(gram, at))
@@ -231,13 +187,17 @@ def inverse_sums(gram: Gram, at: Solution, sums: Sequence[LevelSums] | None = No
 
 
 def gradient_matrices(
-    gram: Gram, at: Solution, sums: Sequence[LevelSums] | None = None
+    gram: Gram,
+    at: Solution,
+    sums: Sequence[LevelSums] | None = None,
+    inner: Sequence[Array] | None = None,
 ) -> list[Array]:
-    """E_j of the module's formula, symmetric, one per factor."""
+    """E_j of the module's formula, symmetric, one per factor; parameters as of `inverse_sums`."""
     sums = sums or level_sums(gram, at)
+    found = inverse_sums(gram, at, sums, inner)
     return [
         levels * np.eye(s) - B - of.uu / at.s2
-        for (levels, s), B, of in zip(gram.shapes, inverse_sums(gram, at, sums), sums, strict=True)
+        for (levels, s), B, of in zip(gram.shapes, found, sums, strict=True)
     ]
 
 

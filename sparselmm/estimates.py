@@ -9,7 +9,7 @@ import pandas as pd
 
 from sparselmm._types import Array
 from sparselmm.fit import Fit
-from sparselmm.optimise import Optimum, Outcome
+from sparselmm.optimum import Optimum, Outcome
 
 SINGULAR = 1e-4  # of sigma: lme4's tolerance, here for standard deviations of scaled columns
 

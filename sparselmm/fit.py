@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparselmm._types import Array
+from sparselmm.beside import PROBES
 from sparselmm.covariance.model import CovarianceModel, count_theta, covariance_model
 from sparselmm.criterion import Solution, by_levels, fixed_covariance
 from sparselmm.design.size import check_products
@@ -17,7 +18,8 @@ from sparselmm.errors import DataError, IdentifiabilityWarning, warn
 from sparselmm.gram import Gram
 from sparselmm.linalg import spectrum, weighted_sum
 from sparselmm.machine import keep_freed_memory
-from sparselmm.optimise import Entry, Optimum, minimise
+from sparselmm.optimise import minimise
+from sparselmm.optimum import Entry, Optimum
 from sparselmm.options import Options
 from sparselmm.problem import Problem
 from sparselmm.systems.base import Factored, System
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
 MEDIUM, LARGE = 2e8, 2e10  # operations per evaluation from which on tolerances are looser
 DEPENDENT = 1e-12  # smallest eigenvalue of scaled cross-products that counts as none
 ROUNDING_SHARE = 1e-28  # of y'y: a residual of 1e-14 of the response has no digits
+STEPS, SOLVE_RATE = (
+    4,
+    15.0,
+)  # repetitions of a solve; time of its operations, in those of an evaluation
 TOLERANCE, TOLERANCE_MEDIUM, TOLERANCE_LARGE = 1e-9, 3e-7, 4e-7
 
 
@@ -299,10 +305,18 @@ def fit(
             internal,
             tolerance=tolerance,
             closing=closing,
+            beside=beside_pays(prepared),
             max_evaluations=options.max_evaluations,
             report=report,
         )
         return describe_fit(prepared, optimum, reml=reml, options=options)
+
+
+def beside_pays(prepared: Prepared) -> bool:
+    """Whether value and score next to a factorisation come cheaper by solves: those with the probes, and a few more."""
+    gram, cost = prepared.gram, prepared.choice.cost
+    solves = PROBES * sum(s for _, s in gram.shapes) + STEPS * (gram.p + 1)
+    return cost.flops > SOLVE_RATE * solves * cost.solve
 
 
 def default_tolerance(flops: float) -> tuple[float, bool]:

@@ -12,16 +12,16 @@ Karush-Kuhn-Tucker condition on the whole matrix) or a way down. Pivots that end
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import Enum
 
 import numpy as np
 
 from sparselmm._types import Array
-from sparselmm.certificate import Certificate, certify
+from sparselmm.beside import Neighbourhood, log_change, relative_change
+from sparselmm.certificate import certify
 from sparselmm.covariance.chart import Chart, choose_chart
-from sparselmm.criterion import Solution, relative_change
+from sparselmm.criterion import Solution
 from sparselmm.errors import ConvergenceError
+from sparselmm.optimum import Entry, Optimum, Outcome
 from sparselmm.problem import Evaluation, Problem
 from sparselmm.start import level_information, moment_start
 from sparselmm.steps import FLOOR, Scale, Step, above_floor, pivot_floors, propose
@@ -37,81 +37,10 @@ MANY_LEVELS = 1_000  # of every factor, from which on a closing step may not be 
 NEGLIGIBLE = 2e-14  # promised gain per level that moves theta by less than about 3e-7 of itself
 ROUNDING = 1e-13  # relative error of a deviance
 EPSILON, LEAST_RESIDUAL = 1e-15, 1e-13  # of y'y: its error, and an r2 that has lost its digits
+NEAR = 2e-3  # change of log|A|, in its terms of second order, up to which a factor serves once more
 SAME = 0.01  # relative change of T over which the information stays as it is
 VAGUE = 1e-6  # rounding error of a deviance that leaves a promise open
 BENT = 0.5  # share of the widest radius to which an exact Hessian that bends down is believed
-
-
-class Outcome(Enum):
-    """How an optimisation ended; the value is what the user reads."""
-
-    CONVERGED = "converged"
-    SINGULAR = "converged to a singular fit: some variance is zero or some correlation is 1 or -1"
-    MAX_EVALUATIONS = (
-        "not converged: stopped at the largest number of evaluations; raise options.max_evaluations"
-    )
-    STALLED = "not converged: no step lowers the deviance, yet the score is not zero"
-    INTERRUPTED = "interrupted: the last iterate is kept"
-
-    @property
-    def converged(self) -> bool:
-        """Whether the certificate was passed."""
-        return self in (Outcome.CONVERGED, Outcome.SINGULAR)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One evaluation in the log.
-
-    Attributes
-    ----------
-    theta : ndarray, shape (n_theta,)
-        Internal coordinates.
-    deviance : float
-    score_norm : float
-        Length of the score in standard errors; NaN where only the value was computed.
-    step : str
-        ``"start"``, ``"newton"``, ``"edge"`` (of the trust region), ``"closing"`` or ``"boundary"``.
-    """
-
-    theta: Array
-    deviance: float
-    score_norm: float
-    step: str
-
-
-@dataclass(frozen=True, slots=True)
-class Optimum:
-    """The end of an optimisation.
-
-    Attributes
-    ----------
-    theta : ndarray, shape (n_theta,)
-        Internal coordinates.
-    solution : Solution
-    outcome : Outcome
-    certificate : Certificate
-    log : tuple of Entry
-    E : tuple of ndarray, shape (s_j, s_j), or None
-        Score matrices at theta, where they were computed (not after a closing step).
-    """
-
-    theta: Array
-    solution: Solution = field(repr=False)
-    outcome: Outcome
-    certificate: Certificate
-    log: tuple[Entry, ...] = field(repr=False)
-    E: tuple[Array, ...] | None = field(repr=False, default=None)
-
-    @property
-    def converged(self) -> bool:
-        """Whether the certificate was passed."""
-        return self.outcome.converged
-
-    @property
-    def evaluations(self) -> int:
-        """Evaluations of the score."""
-        return sum(1 for entry in self.log if np.isfinite(entry.score_norm))
 
 
 def make_scale(problem: Problem) -> Scale:
@@ -131,6 +60,7 @@ def minimise(
     *,
     tolerance: float = 1e-8,
     closing: bool = True,
+    beside: bool = False,
     largest_score: float = LARGEST_SCORE,
     max_evaluations: int = 200,
     report: Callable[[Entry], None] | None = None,
@@ -148,6 +78,8 @@ def minimise(
         Whether to take that last step too, with the estimates but without the score there. Convergence is
         superlinear, so it leaves an error far below what the certificate shows. Not taken where it would not show
         in theta, whose standard error falls with the root of the number of levels.
+    beside : bool
+        Whether solves are so much cheaper than a factorisation that value and score next to one may come from it.
     largest_score : float
         In standard errors, that the certificate lets pass.
     max_evaluations : int
@@ -158,7 +90,7 @@ def minimise(
         raise ValueError("Found no random effects; expected at least one term such as (1 | g).")
     scale = make_scale(problem)
     theta = moment_start(problem.gram, problem.model) if start is None else start
-    run = _Run(problem, scale, tolerance, largest_score, report)
+    run = _Run(problem, scale, tolerance, beside, largest_score, report)
     try:
         outcome = run.descend(theta, max_evaluations)
     except KeyboardInterrupt:
@@ -178,14 +110,20 @@ class _Run:
         problem: Problem,
         scale: Scale,
         tolerance: float,
+        beside: bool,
         largest_score: float,
         report: Callable[[Entry], None] | None,
     ) -> None:
         self.problem, self.scale, self.report = problem, scale, report
         self.tolerance, self.largest_score = tolerance, largest_score
+        self.near = NEAR if beside else 0.0
         self.surrogate = Surrogate(problem, scale)
         self.log: list[Entry] = []
         self.best: Evaluation | None = None
+        self.factorised: Evaluation | None = (
+            None  # the best, or the last before it that has a factor
+        )
+        self.around: Neighbourhood | None = None
         self.kept = False  # whether its information is that of the point before
         self.next: Step | None = None
         self.widest = WIDEST * np.sqrt(len(problem.model.parts))
@@ -243,19 +181,38 @@ class _Run:
         changed by less than it differs from the Hessian.
         """
         internal = self.problem.model.theta(chart.factors(theta))
-        solution = self.problem.solve(internal)
+        beside = self.evaluate_beside(internal)
+        solution = self.problem.solve(internal) if beside is None else beside.solution
         least = LEAST_RESIDUAL * self.problem.gram.XytXy[-1, -1]
         if not (solution.r2 > least and solution.deviance <= limit):
             self.record(Entry(internal, solution.deviance, np.nan, step))
             return None
-        kept, best = None, self.best
-        if best is not None and not self.kept and not self.problem.exact_is_cheap():
-            same = relative_change(best.solution.T, solution.T) < SAME
-            kept = best.information if same else None
-        self.kept = kept is not None
-        new = self.problem.evaluate(internal, solution, kept)
+        if beside is None:
+            new = self.problem.evaluate(internal, solution, self.serving_information(solution))
+            self.kept = self.best is not None and new.information is self.best.information
+            self.factorised, self.around = new, None
+        else:
+            new, self.kept, step = beside, True, "beside"
         self.record(Entry(internal, new.deviance, new.score_norm(), step))
         return new
+
+    def serving_information(self, solution: Solution) -> Array | None:
+        """The information of the point before, where it serves once more."""
+        best = self.best
+        if best is None or self.kept or self.problem.exact_is_cheap():
+            return None
+        return best.information if relative_change(best.solution.T, solution.T) < SAME else None
+
+    def evaluate_beside(self, theta: Array) -> Evaluation | None:
+        """Value and score from the last factorisation, where theta is close to it."""
+        best, last = self.best, self.factorised
+        if best is None or last is None:
+            return None
+        T = self.problem.model.factors(theta)
+        if not log_change(self.problem.gram, last.solution.T, T) < self.near:
+            return None
+        self.around = self.around or self.problem.neighbourhood(last)
+        return self.problem.evaluate_beside(self.around, theta, best)
 
     def record(self, entry: Entry) -> None:
         self.log.append(entry)
@@ -270,8 +227,8 @@ class _Run:
 
     def finish(self, outcome: Outcome, *, closing: bool) -> Optimum:
         """Take the closing step, set pivots on the floor to zero, certify."""
-        at, local = self.best, self.surrogate.local
-        if at is None or local is None:
+        at, last, local = self.best, self.factorised, self.surrogate.local
+        if at is None or last is None or local is None:
             raise ConvergenceError(
                 f"Found a deviance of {self.log[0].deviance} at the starting values; expected a finite one. "
                 "The response may be fitted perfectly, or the data hold extreme values: rescale them."
@@ -289,7 +246,7 @@ class _Run:
                 break
             step = "boundary" if low.any() else "closing"
             known = None if theta is local.theta or low.any() else self.promised(at)
-            closed = self.problem.solve_beside(at.solution, end, known)
+            closed = self.problem.solve_beside(last.solution, end, known, at.solution)
             self.record(Entry(end, closed.deviance, np.nan, step))
             if closed.deviance <= at.deviance + self.noise(at):
                 internal, solution = end, closed
@@ -303,7 +260,7 @@ class _Run:
         if outcome.converged:
             outcome = Outcome.SINGULAR if len(zero) else Outcome.CONVERGED
             outcome = outcome if certificate.passed else Outcome.STALLED
-        E = tuple(at.E) if solution is at.solution else None
+        E = tuple(at.E) if solution is last.solution else None
         return Optimum(internal, solution, outcome, certificate, tuple(self.log), E)
 
     def promised(self, at: Evaluation) -> float | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sparselmm._types import Array
+from sparselmm.beside import Neighbourhood, neighbour, neighbourhood, solve_beside
 from sparselmm.covariance.model import CovarianceModel
 from sparselmm.criterion import (
     Solution,
@@ -14,13 +16,16 @@ from sparselmm.criterion import (
     gradient_matrices,
     level_sums,
     solve_at,
-    solve_beside,
 )
 from sparselmm.curvature import exact_hessian, rest_order
 from sparselmm.gram import Gram
 from sparselmm.linalg import spectrum
 from sparselmm.systems.base import System
 
+DEVIANCE_ERROR, SCORE_ERROR = (
+    3e-7,
+    1e-4,
+)  # of an evaluation without a factorisation; in standard errors
 FEW, FEW_SOLVES = 500, 80  # coefficients in all, and of all factors but the largest
 
 
@@ -39,6 +44,8 @@ class Evaluation:
         e_a = <E, S_a>.
     information : ndarray, shape (n_theta, n_theta)
         2 AI in relative coordinates.
+    B : sequence of ndarray, shape (s_j, s_j)
+        Sums of the diagonal blocks of A^-1.
     """
 
     theta: Array
@@ -46,6 +53,7 @@ class Evaluation:
     E: list[Array]
     score: Array
     information: Array
+    B: Sequence[Array]
 
     @property
     def deviance(self) -> float:
@@ -78,10 +86,12 @@ class Problem:
         """Value and profiled estimates only."""
         return solve_at(self.gram, self.system, self.model.factors(theta), reml=self.reml)
 
-    def solve_beside(self, at: Solution, theta: Array, deviance: float | None) -> Solution:
+    def solve_beside(
+        self, at: Solution, theta: Array, deviance: float | None, guess: Solution
+    ) -> Solution:
         """The same near a solution: without another factorisation where the deviance is known and theta close."""
         if deviance is not None:
-            beside = solve_beside(self.gram, at, self.model.factors(theta), deviance)
+            beside = solve_beside(self.gram, at, self.model.factors(theta), deviance, guess)
             if beside is not None:
                 return beside
         return self.solve(theta)
@@ -91,12 +101,40 @@ class Problem:
     ) -> Evaluation:
         """Value, score and average information, from what is at hand of the solution and the information at theta."""
         solution = self.solve(theta) if solution is None else solution
+        return self._evaluation(theta, solution, solution.factored.inverse_sums(), information)
+
+    def neighbourhood(self, at: Evaluation) -> Neighbourhood:
+        """What `evaluate_beside` needs of an evaluation with its factor."""
+        return neighbourhood(self.gram, at.solution, at.B)
+
+    def evaluate_beside(
+        self, around: Neighbourhood, theta: Array, near: Evaluation
+    ) -> Evaluation | None:
+        """Value and score without another factorisation; None where they are not right enough.
+
+        Parameters
+        ----------
+        near : Evaluation
+            The closest there is, whose information serves.
+        """
+        found = neighbour(around, self.model.factors(theta), near.solution)
+        if found is None or found.error > DEVIANCE_ERROR:
+            return None
+        variances = np.diag(np.linalg.pinv(near.information, hermitian=True))
+        errors = [found.B_errors[j] * np.linalg.norm(S) for j, S in self.model.directions]
+        if not np.square(errors) @ variances < SCORE_ERROR**2:
+            return None
+        return self._evaluation(theta, found.solution, found.B, near.information)
+
+    def _evaluation(
+        self, theta: Array, solution: Solution, B: Sequence[Array], information: Array | None
+    ) -> Evaluation:
         sums = level_sums(self.gram, solution)
-        E = gradient_matrices(self.gram, solution, sums)
+        E = gradient_matrices(self.gram, solution, sums, B)
         if information is None:
             average = average_information(self.gram, solution, self.model.directions, sums)
             information = 2.0 * average
-        return Evaluation(theta, solution, E, self.model.gradient(E), information)
+        return Evaluation(theta, solution, E, self.model.gradient(E), information, B)
 
     def exact_is_cheap(self) -> bool:
         """Whether an exact Hessian costs no more than about an evaluation."""

@@ -9,7 +9,7 @@ import pytest
 
 import sparselmm as slm
 from sparselmm.datasets.problems import PROBLEMS
-from sparselmm.optimise import Outcome
+from sparselmm.optimum import Outcome
 from sparselmm.problem import Problem
 
 SLOPE = "Reaction ~ Days + (Days | Subject)"

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 import sparselmm as slm
-from sparselmm.optimise import Outcome, minimise
+from sparselmm.optimise import minimise
+from sparselmm.optimum import Outcome
 from sparselmm.varcorr import combination, reduced_echelon
 
 

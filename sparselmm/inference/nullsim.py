@@ -13,7 +13,7 @@ from sparselmm.fit import Fit
 from sparselmm.inference.reduce import Reduced
 from sparselmm.kernels.crosstab import level_sums
 from sparselmm.linalg import cholesky_lower, solve_lower
-from sparselmm.optimise import Optimum
+from sparselmm.optimum import Optimum
 from sparselmm.refits.batch import Responses, make_engine, refit_responses
 
 CHUNK = 4_000_000  # simulated values at a time

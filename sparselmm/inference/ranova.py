@@ -30,7 +30,7 @@ from sparselmm.inference.nullsim import bootstrap_ratios
 from sparselmm.inference.reduce import Reduced, linear_deviance, reduce_fit
 from sparselmm.inference.rlrt import Spectra, simulate_null, single_spectra, whitened_spectra
 from sparselmm.marginal import Direction
-from sparselmm.optimise import Optimum
+from sparselmm.optimum import Optimum
 from sparselmm.refits.responses import make_generator
 from sparselmm.threads import limited_threads
 

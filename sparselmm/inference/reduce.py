@@ -20,7 +20,8 @@ from sparselmm.covariance.model import CovarianceModel, covariance_model
 from sparselmm.fit import Fit
 from sparselmm.gram import CrossBlock, Gram
 from sparselmm.linalg import cholesky_lower, solve_lower
-from sparselmm.optimise import Optimum, minimise
+from sparselmm.optimise import minimise
+from sparselmm.optimum import Optimum
 from sparselmm.problem import Problem
 from sparselmm.systems.choose import choose
 

@@ -16,7 +16,8 @@ from sparselmm._types import Array
 from sparselmm.errors import ConvergenceError
 from sparselmm.gram import Gram
 from sparselmm.kernels.border import Border
-from sparselmm.optimise import Outcome, make_scale, minimise
+from sparselmm.optimise import make_scale, minimise
+from sparselmm.optimum import Outcome
 from sparselmm.problem import Problem
 from sparselmm.refits.lockstep import descend
 from sparselmm.refits.small import Small, bytes_per_response, workspace

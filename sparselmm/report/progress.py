@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from sparselmm.optimise import Entry
+from sparselmm.optimum import Entry
 
 TARGET = 5e-5  # score norm, in standard errors, at which the bar is full: the default tolerance
 

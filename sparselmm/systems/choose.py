@@ -43,6 +43,8 @@ class PathCost:
     name : str
     flops : float
         Multiplications and additions of one evaluation of value and score; NaN where not looked at.
+    solve : float
+        The same of a solve with the factor, per right-hand side.
     nbytes : float
         Memory at the peak of an evaluation, beyond the cross-products.
     note : str
@@ -50,6 +52,7 @@ class PathCost:
 
     name: str
     flops: float
+    solve: float
     nbytes: float
     note: str
 
@@ -150,7 +153,7 @@ def _ruled_out(name: str, reason: str) -> _Candidate:
     def refuse() -> Store:
         raise PathError(f"Found path={name!r}; {reason}. Use path='auto'.")
 
-    return _Candidate(PathCost(name, np.nan, np.nan, reason), refuse)
+    return _Candidate(PathCost(name, np.nan, np.nan, np.nan, reason), refuse)
 
 
 def _pair_updates(lead: Leading) -> float:
@@ -165,6 +168,12 @@ def _level_updates(lead: Leading) -> float:
     return 4.0 * levels * s**3 + 20.0 * levels * s
 
 
+def _leading_solve(lead: Leading) -> float:
+    """Operations on the leading factor's share of one right-hand side, down and up."""
+    levels, s = lead.D.shape[:2]
+    return 4.0 * s * len(lead.cols) + 2.0 * levels * s**2
+
+
 def _grouped(lead: Leading) -> _Candidate:
     labels = component_labels(lead)
     orders = np.bincount(labels).astype(float)
@@ -175,7 +184,8 @@ def _grouped(lead: Leading) -> _Candidate:
     note = (
         f"{blocks}, the largest of order {largest:,}" if lead.n_S else "one factor: nothing is left"
     )
-    cost = PathCost("grouped", flops, nbytes, note)
+    solve = _leading_solve(lead) + 2.0 * float((orders**2).sum())
+    cost = PathCost("grouped", flops, solve, nbytes, note)
     return _Candidate(cost, lambda: GroupedStore(lead, make_layout(lead, labels)))
 
 
@@ -184,13 +194,14 @@ def _crossed(lead: Leading, *, whole: bool) -> _Candidate:
         return _ruled_out("crossed", "nothing to cross")
     n, note = lead.n_S, f"dense of order {lead.n_S:,}"
     plan = None if whole or n**3 < INSTANT * RATES["crossed"] else plan_elimination(lead)
-    arithmetic, nbytes = float(n) ** 3, 16.0 * n**2
+    arithmetic, solve, nbytes = float(n) ** 3, 2.0 * n**2, 16.0 * n**2
     if plan is not None:
         arithmetic = plan.flops + PER_ENTRY * n**2
+        solve = 4.0 * plan.entries
         nbytes += 8.0 * plan.n_head * (plan.widest + plan.tallest)
         note += f", {n - plan.n_head:,} of it filled"
     flops = arithmetic + 2.0 * _pair_updates(lead) + _level_updates(lead)
-    cost = PathCost("crossed", flops, nbytes, note)
+    cost = PathCost("crossed", flops, _leading_solve(lead) + solve, nbytes, note)
 
     def make() -> Store:
         from sparselmm.systems.crossed import (
@@ -217,7 +228,8 @@ def _sparse(lead: Leading, *, required: bool, quick: bool) -> _Candidate:
     work = plan.analysis.factor_flops + plan.analysis.inverse_flops
     flops = work + 2.0 * _pair_updates(lead) + _level_updates(lead)
     note = f"{plan.analysis.factor_entries:,} entries in the factor ({plan.analysis.ordering})"
-    cost = PathCost("sparse", flops, float(plan.analysis.bytes), note)
+    solve = _leading_solve(lead) + 4.0 * plan.analysis.factor_entries
+    cost = PathCost("sparse", flops, solve, float(plan.analysis.bytes), note)
     return _Candidate(cost, lambda: sparse.make_sparse(lead, plan))
 
 

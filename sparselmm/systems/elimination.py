@@ -40,6 +40,8 @@ class Elimination:
         Columns and rows below of the largest supernodes.
     tasks : tuple of ndarray of int64
         Supernodes, ancestors first: those at the top of the tree, then subtrees that do not need each other.
+    entries : float
+        Of the factor.
     flops : float
         Multiplications and additions of one factorisation and inverse.
     """
@@ -52,6 +54,7 @@ class Elimination:
     widest: int
     tallest: int
     tasks: tuple[Array, ...]
+    entries: float
     flops: float
 
     @property
@@ -90,7 +93,8 @@ def plan_elimination(lead: Leading) -> Elimination | None:
     tree, bounds = supernodes.independent_tasks(up, work, SHARE)
     tasks = tuple(np.split(tree, bounds)[:-1])
     widest, tallest = int(width.max(initial=0)), int(height.max(initial=0))
-    return Elimination(order, n_head, begin, pointers, rows, widest, tallest, tasks, flops)
+    held = float((width * (height + 0.5 * width)).sum()) + 0.5 * float(n - n_head) ** 2
+    return Elimination(order, n_head, begin, pointers, rows, widest, tallest, tasks, held, flops)
 
 
 def _by_subtrees(pattern: Array, order: Array, n_head: int) -> tuple[Array, Array, Array]:

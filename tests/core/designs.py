@@ -10,7 +10,8 @@ import numpy as np
 from sparselmm._types import Array, Design, Factor, RandomTerm
 from sparselmm.covariance.model import CovarianceModel, covariance_model
 from sparselmm.gram import Gram
-from sparselmm.optimise import Optimum, minimise
+from sparselmm.optimise import minimise
+from sparselmm.optimum import Optimum
 from sparselmm.problem import Problem
 from sparselmm.systems.choose import choose
 from tests.reference import Definition, define, dense_z
@@ -107,6 +108,13 @@ def make_case(
     for f, z, t in zip(factors, case.Z, T, strict=True):
         y = y + z @ (rng.normal(size=(f.n_levels, len(t))) @ t.T).ravel()
     return case.with_design(y=y if offset is None else y + offset)
+
+
+def crossed(rng: np.random.Generator, *sizes: int, n: int = 300, slopes: bool = True) -> Case:
+    """Factors that meet in rows at random, one term each."""
+    x = rng.normal(size=n)
+    columns = (np.ones(n), x) if slopes else (np.ones(n),)
+    return make_case(rng, [factor(rng.integers(0, levels, n), *columns) for levels in sizes])
 
 
 def random_theta(rng: np.random.Generator, model: CovarianceModel, scale: float = 0.7) -> Array:

@@ -10,15 +10,12 @@ from numpy.testing import assert_allclose
 
 from sparselmm._types import Array
 from sparselmm.criterion import (
-    BESIDE,
     average_information,
     by_levels,
     fixed_covariance,
     gradient_matrices,
     inverse_sums,
-    relative_change,
     solve_at,
-    solve_beside,
 )
 from sparselmm.systems.choose import choose
 from sparselmm.systems.sparse import available
@@ -178,36 +175,3 @@ def test_the_kinds_take_the_roles_they_are_meant_to() -> None:
     assert sum(lead.n_S == 0 for lead in leading.values()) >= 4
     nested = choose(gram_of("components inside a group"), "grouped").system.store
     assert len(nested.layout.order) == 11
-
-
-@pytest.mark.parametrize("size", [0.03, 1e-3, 1e-6])
-@every_kind
-@both
-def test_estimates_beside_a_factorisation(kind: str, size: float, reml: bool) -> None:
-    gram, at = solved(kind, "regular", reml, "grouped")
-    rng = np.random.default_rng(3)
-    T = [t @ (np.eye(len(t)) + size / 3 * np.tril(rng.standard_normal(t.shape))) for t in at.T]
-    want = solve_at(gram, system_of(kind, "grouped"), T, reml=reml)
-    found = solve_beside(gram, at, T, want.deviance)
-    assert found is not None
-    assert found.factored is None
-    for name in ("r2", "beta", "u", "V", "L_M", "logdet_A", "logdet_M"):
-        value = getattr(want, name)
-        tolerance = 1e-9 * np.abs(value).max(initial=1.0)
-        assert_allclose(getattr(found, name), value, rtol=1e-9, atol=tolerance)
-
-
-@every_kind
-def test_nothing_beside_a_singular_factor_or_far_away(kind: str) -> None:
-    gram, at = solved(kind, "regular", True, "grouped")
-    assert solve_beside(gram, at, [1.1 * t for t in at.T], at.deviance) is None
-    assert solve_beside(gram, at, [0.0 * t for t in at.T], at.deviance) is None
-    gram, at = solved(kind, "singular", True, "grouped")
-    assert solve_beside(gram, at, at.T, at.deviance) is None
-
-
-def test_a_change_that_only_its_rows_add_up_to_is_not_small() -> None:
-    old = np.eye(30)
-    new = old + np.tril(np.where(np.arange(30)[:, None] == 29, 0.04, 0.0))
-    assert np.abs(new - old).sum(axis=0).max() < BESIDE
-    assert relative_change([old], [new]) > BESIDE

@@ -11,7 +11,8 @@ from sparselmm.curvature import exact_hessian
 from sparselmm.datasets import load_dataset
 from sparselmm.design import build_design
 from sparselmm.fit import prepare
-from sparselmm.optimise import Outcome, minimise
+from sparselmm.optimise import minimise
+from sparselmm.optimum import Outcome
 from sparselmm.start import moment_start
 from tests.core.designs import Case, cases, factor, make_case, random_theta, term
 

@@ -19,10 +19,11 @@ from sparselmm.datasets import load_dataset
 from sparselmm.design import build_design
 from sparselmm.errors import ConvergenceError, DataError
 from sparselmm.fit import prepare
-from sparselmm.optimise import Optimum, Outcome, make_scale, minimise
+from sparselmm.optimise import make_scale, minimise
+from sparselmm.optimum import Optimum, Outcome
 from sparselmm.start import level_information, moment_start
 from sparselmm.steps import secant_update
-from tests.core.designs import Case, cases, factor, make_case, random_theta, term
+from tests.core.designs import Case, cases, crossed, factor, make_case, random_theta, term
 
 BOTH = pytest.mark.parametrize("reml", [False, True], ids=["ML", "REML"])
 KINDS = cases(6)
@@ -33,12 +34,6 @@ def grouped(rng: np.random.Generator, levels: int = 30, rows: int = 8, s: int = 
     n = levels * rows
     columns = rng.normal(size=(s - 1, n))
     return make_case(rng, [factor(np.arange(n) % levels, np.ones(n), *columns)], **options)
-
-
-def crossed(rng: np.random.Generator, *sizes: int, n: int = 300, slopes: bool = True) -> Case:
-    x = rng.normal(size=n)
-    columns = (np.ones(n), x) if slopes else (np.ones(n),)
-    return make_case(rng, [factor(rng.integers(0, levels, n), *columns) for levels in sizes])
 
 
 def well_inside(case: Case, rng: np.random.Generator) -> Case:

@@ -17,7 +17,7 @@ from sparselmm._types import Array
 from sparselmm.compat.statsmodels.engine import Engine, Gradient, Point, at_params, gradient
 from sparselmm.compat.statsmodels.params import MixedLMParams
 from sparselmm.fit import fit
-from sparselmm.optimise import Entry, Outcome
+from sparselmm.optimum import Entry, Outcome
 
 EDGE = 0.05  # smallest variance root to start from, in the units of a search
 GRADIENT_TOLERANCE = 1e-6  # of the preconditioned score, in units of the log-likelihood

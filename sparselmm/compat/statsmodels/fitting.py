@@ -26,7 +26,7 @@ from sparselmm.compat.statsmodels.messages import (
 )
 from sparselmm.compat.statsmodels.params import MixedLMParams
 from sparselmm.compat.statsmodels.results import MixedLMResults
-from sparselmm.optimise import Entry
+from sparselmm.optimum import Entry
 
 if TYPE_CHECKING:
     from sparselmm.compat.statsmodels.model import MixedLM

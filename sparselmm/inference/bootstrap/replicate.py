@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparselmm._types import Array, Factor
+from sparselmm.certificate import Certificate
 from sparselmm.errors import InferenceError, SparseLMMError
 from sparselmm.fit import Fit, Prepared, describe_fit
 from sparselmm.gram import Gram
-from sparselmm.optimise import Certificate, Optimum, minimise
+from sparselmm.optimise import minimise
+from sparselmm.optimum import Optimum
 from sparselmm.problem import Problem
 from sparselmm.refits.batch import Engine, Minima, make_engine, refit_responses, with_response
 from sparselmm.refits.refit import estimates_of

@@ -1,0 +1,235 @@
+"""What one factorisation tells about the points next to it: estimates, value and score without another one.
+
+At T_1 = T N, with K = (N N')^-1 - I, block-diagonal as N is, A_1 = N'(A + K)N. As |A^-1| < 1, for small K
+
+    V_1 = N^-1 W           with W = V - A^-1 K W, by repetition
+    log|A_1| = log|A| + sum_j (2 l_j log|N_j| + <B_j, K_j> - <C_j, K_j> / 2) + …
+    B_1j = N_j^-1 (B_j - C_j + …) N_j^-T
+
+where C_j sums the diagonal blocks of A^-1 K A^-1. That is estimated by X'K X with X = A^-1 z, where z has random signs,
+one per level, in one coefficient of one factor (Hutchinson 1990, Commun. Stat. Simul. Comput. 19). The sampling error
+is of second order in K and shows in the spread of the estimates; what the series leave out is bounded:
+
+    log|A_1|:  sum_j <C_j, K_j> |K| / (3 - 3 |K|)          B_1j:  |K X|² / (1 - |K|)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sparselmm._types import Array
+from sparselmm.criterion import Solution, by_levels, profiled
+from sparselmm.gram import Gram
+from sparselmm.linalg import solve_lower
+from sparselmm.tall import level_products, tall_product
+
+REACH = 0.05  # relative change of T over which estimates follow from a factor
+EXACT = 1e-8  # their relative error
+PROBES = 4  # vectors of signs per coefficient of a level
+SEED = 0  # the same signs in every fit
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbourhood:
+    """A solution with its factor, and what the scores next to it need besides.
+
+    Attributes
+    ----------
+    gram : Gram
+    at : Solution
+    B : sequence of ndarray, shape (s_j, s_j)
+        Sums of the diagonal blocks of A^-1.
+    products : tuple of tuple of ndarray, shape (PROBES, s_i, s_j, s_i, s_j)
+        Per factors j and i: products of the entries of A^-1 z, for z in factor j, summed over the levels of i.
+    """
+
+    gram: Gram
+    at: Solution
+    B: Sequence[Array]
+    products: tuple[tuple[Array, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A solution next to a factorisation.
+
+    Attributes
+    ----------
+    solution : Solution
+        Without a factor.
+    B : list of ndarray, shape (s_j, s_j)
+        Sums of the diagonal blocks of A^-1.
+    error : float
+        Of the deviance: standard error of the estimate, and bound of what is left out.
+    B_errors : list of float
+        The same of every B_j (Frobenius norm).
+    """
+
+    solution: Solution
+    B: list[Array]
+    error: float
+    B_errors: list[float]
+
+
+def neighbourhood(gram: Gram, at: Solution, B: Sequence[Array]) -> Neighbourhood:
+    """Solve for the probes.
+
+    Parameters
+    ----------
+    gram : Gram
+    at : Solution
+        With its factor.
+    B : sequence of ndarray, shape (s_j, s_j)
+        Sums of the diagonal blocks of A^-1 there.
+    """
+    rng = np.random.default_rng(SEED)
+    ends = np.cumsum([PROBES * s for _, s in gram.shapes])
+    Z = np.zeros((gram.q, ends[-1]))
+    for (levels, s), own, end in zip(gram.shapes, by_levels(gram.shapes, Z), ends, strict=True):
+        signs = rng.choice([-1.0, 1.0], (levels, PROBES))
+        for a in range(s):
+            own[:, a, end - PROBES * s : end].reshape(levels, s, PROBES)[:, a] = signs
+    X = np.split(at.factored.solve(Z), ends[:-1], axis=1)
+    return Neighbourhood(gram, at, B, tuple(_products(gram, own) for own in X))
+
+
+def _products(gram: Gram, X: Array) -> tuple[Array, ...]:
+    """Probe by probe; X of shape (q, s_j * PROBES)."""
+    by_probe = np.moveaxis(X.reshape(len(X), -1, PROBES), 2, 0)
+    parts = [by_levels(gram.shapes, np.ascontiguousarray(x)) for x in by_probe]
+    return tuple(
+        np.array([level_products(x, x) for x in same]) for same in zip(*parts, strict=True)
+    )
+
+
+def neighbour(
+    around: Neighbourhood, T: Sequence[Array], guess: Solution | None = None
+) -> Neighbour | None:
+    """Value and score at T close by; None where it is too far away (see `solve_beside`)."""
+    gram, at = around.gram, around.at
+    moved = _moved(gram, at, T, guess)
+    if moved is None:
+        return None
+    back, K, solution = moved
+    size = _size(K)
+    logdet, sampled, series = at.logdet_A, np.zeros(PROBES), 1.0 / (1.0 - size)
+    B, B_errors = [], []
+    for (levels, _), own, products, inverse, change in zip(
+        gram.shapes, around.B, around.products, back, K, strict=True
+    ):
+        C, squares = _sampled(products, K)
+        spread = np.linalg.norm(C.std(axis=0, ddof=1)) / np.sqrt(PROBES)
+        B_errors.append(float(spread + series * squares))
+        B.append(inverse @ (own - C.mean(axis=0)) @ inverse.T)
+        logdet -= 2.0 * levels * float(np.log(np.abs(inverse.diagonal())).sum())
+        logdet += np.vdot(own, change)
+        sampled += 0.5 * np.einsum("pab,ab->p", C, change)
+    mean = float(sampled.mean())
+    error = float(sampled.std(ddof=1) / np.sqrt(PROBES) + 2.0 / 3.0 * series * size * abs(mean))
+    logdet = float(logdet - mean)
+    deviance = solution.deviance + logdet
+    return Neighbour(replace(solution, deviance=deviance, logdet_A=logdet), B, error, B_errors)
+
+
+def _sampled(products: Sequence[Array], K: Sequence[Array]) -> tuple[Array, float]:
+    """X'K X of every probe, shape (PROBES, s_j, s_j), and the mean of |K X|²."""
+    C, squares = np.zeros((PROBES, *products[0].shape[2::2])), 0.0
+    for own, change in zip(products, K, strict=True):
+        C += np.einsum("pcadb,cd->pab", own, change)
+        squares += float(np.einsum("pcada,cd->", own, change @ change)) / PROBES
+    return C, squares
+
+
+def solve_beside(
+    gram: Gram, at: Solution, T: Sequence[Array], deviance: float, guess: Solution | None = None
+) -> Solution | None:
+    """The solution at T close by, from the factor at hand; None where T is too far away or at.T is singular.
+
+    Parameters
+    ----------
+    at : Solution
+        With its factor.
+    T : sequence of ndarray, shape (s_j, s_j)
+        Relative covariance factors in internal coordinates.
+    deviance : float
+        The value at T, as the quadratic model has it: log|A_1| is what is not computed anew.
+    guess : Solution, optional
+        At a point still closer.
+
+    Returns
+    -------
+    Solution or None
+        Without a factor.
+    """
+    moved = _moved(gram, at, T, guess)
+    if moved is None:
+        return None
+    new = moved[2]
+    return replace(new, deviance=deviance, logdet_A=deviance - new.deviance)
+
+
+def _moved(
+    gram: Gram, at: Solution, T: Sequence[Array], guess: Solution | None
+) -> tuple[list[Array], list[Array], Solution] | None:
+    """N^-1, K, and the solution as if log|A_1| were zero; [X y]'H_1^-1[X y] = [X y]'H^-1[X y] + V'K W."""
+    T = tuple(np.ascontiguousarray(t, dtype=float) for t in T)
+    if not relative_change(at.T, T) < REACH:
+        return None
+    back = [solve_lower(new, old) for old, new in zip(at.T, T, strict=True)]
+    K = [own.T @ own - np.eye(len(own)) for own in back]
+    W = _repeated(gram, at, K, guess)
+    M = at.L_M @ at.L_M.T
+    c = M @ at.beta
+    inner = np.block([[M, c[:, None]], [c[None, :], np.array([[at.r2 + at.beta @ c]])]])
+    inner += tall_product(at.V, _by_blocks(gram, K, W))
+    solution = profiled(gram, T, at.factored, 0.0, _by_blocks(gram, back, W), inner, reml=at.reml)
+    return back, K, replace(solution, factored=None)
+
+
+def _repeated(gram: Gram, at: Solution, K: Sequence[Array], guess: Solution | None) -> Array:
+    """W = V - A^-1 K W to a small relative error: what a repetition changes, times |K|, is left."""
+    size, W = _size(K), at.V
+    if guess is not None and guess is not at:
+        W = _by_blocks(
+            gram, [solve_lower(*pair) for pair in zip(at.T, guess.T, strict=True)], guess.V
+        )
+    enough = EXACT * np.linalg.norm(at.V, axis=0)
+    for _ in range(int(np.log(EXACT) / np.log(max(size, EXACT)))):
+        before, W = W, at.V - at.factored.solve(_by_blocks(gram, K, W))
+        if (size * np.linalg.norm(W - before, axis=0) <= enough).all():
+            break
+    return W
+
+
+def log_change(gram: Gram, old: Sequence[Array], new: Sequence[Array]) -> float:
+    """Size of the terms of second order by which log|A| changes: sum of l_j |T_old^-1 T_new - I|²."""
+    if not all(t.diagonal().all() for t in old):
+        return np.inf
+    changes = [solve_lower(a, b) - np.eye(len(a)) for a, b in zip(old, new, strict=True)]
+    return sum(
+        levels * float(np.vdot(own, own))
+        for (levels, _), own in zip(gram.shapes, changes, strict=True)
+    )
+
+
+def relative_change(old: Sequence[Array], new: Sequence[Array]) -> float:
+    """Largest of the norms |T_old^-1 T_new - I| (Frobenius); infinite where a pivot of the old T is zero."""
+    if not all(t.diagonal().all() for t in old):
+        return np.inf
+    changes = [solve_lower(a, b) - np.eye(len(a)) for a, b in zip(old, new, strict=True)]
+    return max(float(np.linalg.norm(change)) for change in changes)
+
+
+def _size(K: Sequence[Array]) -> float:
+    """Bound of |K|."""
+    return max(float(np.linalg.norm(own)) for own in K)
+
+
+def _by_blocks(gram: Gram, blocks: Sequence[Array], V: Array) -> Array:
+    """B_j V by levels, shape (q, m)."""
+    pairs = zip(blocks, by_levels(gram.shapes, V), strict=True)
+    moved = [np.einsum("ab,lbm->lam", B, own) for B, own in pairs]
+    return np.concatenate([own.reshape(-1, V.shape[1]) for own in moved])
