@@ -7,8 +7,9 @@ At T_1 = T N, with K = (N N')^-1 - I, block-diagonal as N is, A_1 = N'(A + K)N. 
     B_1j = N_j^-1 (B_j - C_j + …) N_j^-T
 
 where C_j sums the diagonal blocks of A^-1 K A^-1. That is estimated by X'K X with X = A^-1 z, where z has random signs,
-one per level, in one coefficient of one factor (Hutchinson 1990, Commun. Stat. Simul. Comput. 19). The sampling error
-is of second order in K and shows in the spread of the estimates; what the series leave out is bounded:
+one per level, in one coefficient of one factor (Hutchinson 1990, Commun. Stat. Simul. Comput. 19); for factors of few
+levels, the z of all levels give it exactly. The sampling error is of second order in K and shows in the spread of the
+estimates; what the series leave out is bounded:
 
     log|A_1|:  sum_j <C_j, K_j> |K| / (3 - 3 |K|)          B_1j:  |K X|² / (1 - |K|)
 """
@@ -27,8 +28,9 @@ from sparselmm.linalg import solve_lower
 from sparselmm.tall import level_products, tall_product
 
 REACH = 0.05  # relative change of T over which estimates follow from a factor
-EXACT = 1e-8  # their relative error
+EXACT = 1e-7  # their relative error
 PROBES = 4  # vectors of signs per coefficient of a level
+FEW = 8 * PROBES  # levels up to which each has its own vector
 SEED = 0  # the same signs in every fit
 
 
@@ -43,7 +45,8 @@ class Neighbourhood:
     B : sequence of ndarray, shape (s_j, s_j)
         Sums of the diagonal blocks of A^-1.
     products : tuple of tuple of ndarray, shape (PROBES, s_i, s_j, s_i, s_j)
-        Per factors j and i: products of the entries of A^-1 z, for z in factor j, summed over the levels of i.
+        Per factors j and i: products of the entries of A^-1 z, for z in factor j, summed over the levels of i. One
+        sum, instead of one per probe, where j has few levels.
     """
 
     gram: Gram
@@ -86,23 +89,23 @@ def neighbourhood(gram: Gram, at: Solution, B: Sequence[Array]) -> Neighbourhood
         Sums of the diagonal blocks of A^-1 there.
     """
     rng = np.random.default_rng(SEED)
-    ends = np.cumsum([PROBES * s for _, s in gram.shapes])
-    Z = np.zeros((gram.q, ends[-1]))
-    for (levels, s), own, end in zip(gram.shapes, by_levels(gram.shapes, Z), ends, strict=True):
-        signs = rng.choice([-1.0, 1.0], (levels, PROBES))
+    products = []
+    for j, (levels, s) in enumerate(gram.shapes):
+        signs = np.eye(levels) if levels <= FEW else rng.choice([-1.0, 1.0], (levels, PROBES))
+        Z = np.zeros((gram.q, s, signs.shape[1]))
+        own = by_levels(gram.shapes, Z)[j]
         for a in range(s):
-            own[:, a, end - PROBES * s : end].reshape(levels, s, PROBES)[:, a] = signs
-    X = np.split(at.factored.solve(Z), ends[:-1], axis=1)
-    return Neighbourhood(gram, at, B, tuple(_products(gram, own) for own in X))
+            own[:, a, a] = signs
+        X = at.factored.solve(Z.reshape(gram.q, -1)).reshape(Z.shape)
+        products.append(_products(gram, X, exact=levels <= FEW))
+    return Neighbourhood(gram, at, B, tuple(products))
 
 
-def _products(gram: Gram, X: Array) -> tuple[Array, ...]:
-    """Probe by probe; X of shape (q, s_j * PROBES)."""
-    by_probe = np.moveaxis(X.reshape(len(X), -1, PROBES), 2, 0)
-    parts = [by_levels(gram.shapes, np.ascontiguousarray(x)) for x in by_probe]
-    return tuple(
-        np.array([level_products(x, x) for x in same]) for same in zip(*parts, strict=True)
-    )
+def _products(gram: Gram, X: Array, *, exact: bool) -> tuple[Array, ...]:
+    """Of the entries of A^-1 z, shape (q, s_j, probes), by probes or, if exact, summed over all."""
+    by_probe = [by_levels(gram.shapes, np.ascontiguousarray(x)) for x in np.moveaxis(X, 2, 0)]
+    products = [np.array([level_products(x, x) for x in of]) for of in zip(*by_probe, strict=True)]
+    return tuple(own.sum(axis=0, keepdims=True) if exact else own for own in products)
 
 
 def neighbour(
@@ -115,32 +118,39 @@ def neighbour(
         return None
     back, K, solution = moved
     size = _size(K)
-    logdet, sampled, series = at.logdet_A, np.zeros(PROBES), 1.0 / (1.0 - size)
-    B, B_errors = [], []
+    logdet, series = at.logdet_A, 1.0 / (1.0 - size)
+    second, variance, B, B_errors = 0.0, 0.0, [], []
     for (levels, _), own, products, inverse, change in zip(
         gram.shapes, around.B, around.products, back, K, strict=True
     ):
-        C, squares = _sampled(products, K)
-        spread = np.linalg.norm(C.std(axis=0, ddof=1)) / np.sqrt(PROBES)
-        B_errors.append(float(spread + series * squares))
-        B.append(inverse @ (own - C.mean(axis=0)) @ inverse.T)
+        samples, squares = _sampled(products, K)
+        C, spread = _mean(samples)
+        B_errors.append(float(np.linalg.norm(spread)) + series * squares)
+        B.append(inverse @ (own - C) @ inverse.T)
         logdet -= 2.0 * levels * float(np.log(np.abs(inverse.diagonal())).sum())
-        logdet += np.vdot(own, change)
-        sampled += 0.5 * np.einsum("pab,ab->p", C, change)
-    mean = float(sampled.mean())
-    error = float(sampled.std(ddof=1) / np.sqrt(PROBES) + 2.0 / 3.0 * series * size * abs(mean))
-    logdet = float(logdet - mean)
-    deviance = solution.deviance + logdet
-    return Neighbour(replace(solution, deviance=deviance, logdet_A=logdet), B, error, B_errors)
+        logdet += float(np.vdot(own, change))
+        mean, spread = _mean(0.5 * np.einsum("pab,ab->p", samples, change))
+        second, variance = second + float(mean), variance + float(spread) ** 2
+    logdet -= second
+    error = np.sqrt(variance) + 2.0 / 3.0 * series * size * abs(second)
+    solution = replace(solution, deviance=solution.deviance + logdet, logdet_A=logdet)
+    return Neighbour(solution, B, float(error), B_errors)
 
 
 def _sampled(products: Sequence[Array], K: Sequence[Array]) -> tuple[Array, float]:
-    """X'K X of every probe, shape (PROBES, s_j, s_j), and the mean of |K X|²."""
-    C, squares = np.zeros((PROBES, *products[0].shape[2::2])), 0.0
-    for own, change in zip(products, K, strict=True):
-        C += np.einsum("pcadb,cd->pab", own, change)
-        squares += float(np.einsum("pcada,cd->", own, change @ change)) / PROBES
-    return C, squares
+    """X'K X of every probe, shape (probes, s_j, s_j), and the mean of |K X|²."""
+    pairs = list(zip(products, K, strict=True))
+    C = np.sum([np.einsum("pcadb,cd->pab", own, change) for own, change in pairs], axis=0)
+    squares = sum(np.einsum("pcada,cd->", own, change @ change) for own, change in pairs)
+    return C, float(squares) / len(C)
+
+
+def _mean(samples: Array) -> tuple[Array, Array]:
+    """The mean of what the probes gave and its standard error; a single one is exact."""
+    mean = samples.mean(axis=0)
+    if len(samples) == 1:
+        return mean, np.zeros_like(mean)
+    return mean, samples.std(axis=0, ddof=1) / np.sqrt(len(samples))
 
 
 def solve_beside(

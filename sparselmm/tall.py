@@ -10,7 +10,9 @@ from sparselmm._types import Array
 from sparselmm.kernels.products import STRIP, strip_products, strip_rows
 from sparselmm.threads import over_range, sum_over_range
 
-LIGHT = 20_000  # rows from which a product with few columns is worth another thread
+LIGHT = (
+    400_000  # numbers read, above which another thread is worth waking in products of few columns
+)
 NARROW = 128  # entries of a product up to which rows are taken in strips
 
 
@@ -31,7 +33,7 @@ def tall_product(a: Array, b: Array) -> Array:
         strip_products(begin, end, left, right, total)
         return total
 
-    return sum_over_range(strips, len(a))
+    return sum_over_range(strips, len(a), LIGHT // (a.shape[1] + b.shape[1]))
 
 
 def level_products(left: Array, right: Array) -> Array:
@@ -51,5 +53,5 @@ def wide_product(a: Array, b: Array, last: Array | None = None) -> Array:
         if last is not None:
             out[begin:end, -1] += last[begin:end]
 
-    over_range(fill, len(a), smallest=LIGHT)
+    over_range(fill, len(a), smallest=max(LIGHT // sum(b.shape), 1))
     return out

@@ -16,6 +16,8 @@ EVEN, PAIRS, NIBBLES, BYTES = (
     for mask in (0x5555555555555555, 0x3333333333333333, 0x0F0F0F0F0F0F0F0F, 0x0101010101010101)
 )
 
+GONE = np.int32(2**31 - 1)
+
 
 @inner
 def _count(word):
@@ -111,21 +113,21 @@ def eliminate_smallest(pattern, full):
         Columns eliminated; at least one is left.
     """
     n = len(pattern)
-    size, left = np.empty(n, np.int64), np.ones(n, np.bool_)
+    size = np.empty(n, np.int32)
     for a in range(n):
         size[a] = _size(pattern[a])
     order, neighbours = np.empty(n, np.int64), np.empty(n, np.int64)
     count = 0
     while count < n - 1:
-        smallest = -1
-        for a in range(n):
-            if left[a] and (smallest < 0 or size[a] < size[smallest]):
-                smallest = a
-        if size[smallest] >= full * (n - count):
+        least = size.min()  # compilers make wide steps of this, not of a search for the place
+        smallest = 0
+        while size[smallest] != least:
+            smallest += 1
+        if least >= full * (n - count):
             break
         order[count] = smallest
         count += 1
-        left[smallest] = False
+        size[smallest] = GONE
         own = pattern[smallest]
         word, others = smallest >> SHIFT, ~(ONE << np.uint64(smallest & (WORD - 1)))
         own[word] &= others
@@ -139,7 +141,7 @@ def eliminate_smallest(pattern, full):
             size[neighbours[k]] = total
     last = count
     for a in range(n):
-        if left[a]:
+        if size[a] != GONE:
             order[last] = a
             last += 1
     return order, count

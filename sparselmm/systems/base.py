@@ -93,6 +93,8 @@ class Factored:
     def solve(self, R: Array) -> Array:
         """A^-1 R for R of shape (q, m)."""
         first, rest = split(self.leading, R)
+        if self.leading.n_S and not first.any():  # nothing to take down
+            return self._up(np.zeros_like(first), rest)[0]
         return self._solve(None, first, rest)[0]
 
     def solve_scaled(self, T: Sequence[Array], blocks: Sequence[Array]) -> tuple[Array, Array]:
@@ -111,13 +113,18 @@ class Factored:
 
     def _solve(self, T1: Array | None, B1: Array, R2: Array) -> tuple[Array, Array]:
         """A^-1 R and R'A^-1 R for R = (T_1'B_1, R_2); T_1 = I when None."""
-        lead, W = self.leading, np.empty_like(B1)
+        W = np.empty_like(B1)
         squares, R2 = self._down(T1, B1, R2, W)
-        X2 = self.schur.solve(R2)
+        X, X2 = self._up(W, R2)
+        return X, squares + R2.T @ X2
+
+    def _up(self, W: Array, R2: Array) -> tuple[Array, Array]:
+        """A^-1 R and its part outside of the leading factor, from L11^-1 R_1 (which is overwritten) and R_2 - L21 W."""
+        lead, X2 = self.leading, self.schur.solve(R2)
         if lead.n_S:
             up = level_kernels(W.shape[1]).backward
             over_range(up, len(W), self.L11, lead.indptr, lead.cols, self.G, X2, W)
-        return join(lead, W, X2), squares + R2.T @ X2
+        return join(lead, W, X2), X2
 
     def _down(
         self, T1: Array | None, B1: Array, R2: Array, kept: Array | None = None

@@ -9,6 +9,7 @@ import numpy as np
 from sparselmm._types import Array
 from sparselmm.kernels import scatter
 from sparselmm.kernels.components import label_components
+from sparselmm.kernels.crosstab import counting_sort
 from sparselmm.kernels.partners import order_partners
 from sparselmm.systems.leading import Leading
 from sparselmm.threads import over_range
@@ -124,15 +125,13 @@ def _in_order(lead: Leading, local: Array, order: Array) -> Partners:
     places, entry, *_ = order_partners(order, lead.indptr, lead.colptr, lead.rows, lead.positions)
     moved = np.empty_like(entry)
     moved[entry] = np.arange(len(entry))
-    first = np.repeat(np.arange(lead.n_S), np.diff(lead.A22_ptr))
-    second = lead.A22_cols
-    row = np.where(local[first] > local[second], first, second)
-    A22_entry = np.argsort(row, kind="stable")
-    A22_ptr = np.searchsorted(row[A22_entry], np.arange(lead.n_S + 1)).astype(np.int64)
-    low = np.minimum(local[first], local[second])[A22_entry]
+    first = local[np.repeat(np.arange(lead.n_S), np.diff(lead.A22_ptr))]
+    second = local[lead.A22_cols]
+    row, low = np.maximum(first, second), np.minimum(first, second)
+    A22_ptr, A22_entry = counting_sort(order[row].astype(np.int32), np.arange(len(row)), lead.n_S)
     return Partners(
         entry, order[places].astype(np.int32), places.astype(np.uint32), moved[lead.positions],
-        A22_entry, A22_ptr, low.astype(np.uint32),
+        A22_entry, A22_ptr, low[A22_entry].astype(np.uint32),
     )  # fmt: skip
 
 

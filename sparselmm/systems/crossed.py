@@ -24,7 +24,9 @@ from sparselmm.systems.blocks import (
 )
 from sparselmm.systems.elimination import Elimination
 from sparselmm.systems.leading import Leading
-from sparselmm.threads import over_range, side_by_side, wide_blas
+from sparselmm.threads import over_range, side_by_side, split_range, wide_blas
+
+SMALLEST_SIDES = 4  # right-hand sides that a thread should have at the least
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +43,19 @@ class CrossedFactor:
         """See `sparselmm.systems.base.SchurFactor`."""
         plan, n_head = self.store.elimination, self.store.n_head
         X = np.array((R if plan is None else R[plan.order]).T, order="C")
-        core = (self.square[n_head:, n_head:], X[:, n_head:])
+
+        def solve(begin: int, end: int) -> None:
+            own = X[begin:end]
+            if plan is not None:
+                head.forward_head(*plan.supernodes, self.panels, own)
+            lapack.solve(self.square[n_head:, n_head:], own[:, n_head:])
+            if plan is not None:
+                head.backward_head(*plan.supernodes, self.panels, own)
+
+        ranges = split_range(len(X), len(X) // SMALLEST_SIDES)
+        side_by_side([partial(solve, *ends) for ends in ranges])
         if plan is None:
-            lapack.solve(*core)
             return np.ascontiguousarray(X.T)
-        head.forward_head(*plan.supernodes, self.panels, X)
-        lapack.solve(*core)
-        head.backward_head(*plan.supernodes, self.panels, X)
         out = np.empty(R.shape)
         out[plan.order] = X.T
         return out

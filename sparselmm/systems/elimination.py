@@ -12,6 +12,7 @@ import numpy as np
 
 from sparselmm._types import Array
 from sparselmm.kernels import bitsets, supernodes
+from sparselmm.kernels.crosstab import counting_sort
 from sparselmm.systems.leading import Leading
 
 LARGEST = 6_000  # order of S up to which a head is looked for
@@ -87,8 +88,11 @@ def plan_elimination(lead: Leading) -> Elimination | None:
     flops = float(work.sum()) + float(n - n_head) ** 3
     if flops > WORTH * n**3:
         return None
-    owner = np.repeat(np.arange(len(height)), height) * n
-    rows = np.sort(owner + np.argsort(order)[below]) - owner
+    places = np.argsort(order)[below].astype(np.int32)
+    owner = np.repeat(np.arange(len(height), dtype=np.int32), height)
+    _, by_place = counting_sort(places, np.arange(len(places)), n)
+    _, by_owner = counting_sort(owner, by_place, len(height))
+    rows = places[by_owner].astype(np.int64)
     up = supernodes.supernode_tree(begin, parent, supernodes.column_owners(begin))
     tree, bounds = supernodes.independent_tasks(up, work, SHARE)
     tasks = tuple(np.split(tree, bounds)[:-1])
