@@ -7,17 +7,18 @@ At T_1 = T N, with K = (N N')^-1 - I, block-diagonal as N is, A_1 = N'(A + K)N. 
     B_1j = N_j^-1 (B_j - C_j + …) N_j^-T
 
 where C_j sums the diagonal blocks of A^-1 K A^-1. That is estimated by X'K X with X = A^-1 z, where z has random signs,
-one per level, in one coefficient of one factor (Hutchinson 1990, Commun. Stat. Simul. Comput. 19); for factors of few
-levels, the z of all levels give it exactly. The sampling error is of second order in K and shows in the spread of the
-estimates; what the series leave out is bounded:
+one per level, in one coefficient of one factor (Hutchinson 1990, Commun. Stat. Simul. Comput. 19). The sampling error
+is of second order in K and shows in the spread of the estimates; for a factor of few levels where it is too large, the
+unit vectors of all levels give C_j exactly. What the series leave out is bounded:
 
     log|A_1|:  sum_j <C_j, K_j> |K| / (3 - 3 |K|)          B_1j:  |K X|² / (1 - |K|)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -26,11 +27,12 @@ from sparselmm.criterion import Solution, by_levels, profiled
 from sparselmm.gram import Gram
 from sparselmm.linalg import solve_lower
 from sparselmm.tall import level_products, tall_product
+from sparselmm.threads import side_by_side
 
 REACH = 0.05  # relative change of T over which estimates follow from a factor
 EXACT = 1e-7  # their relative error
 PROBES = 4  # vectors of signs per coefficient of a level
-FEW = 8 * PROBES  # levels up to which each has its own vector
+FEW = 8 * PROBES  # levels up to which each may have its own vector
 SEED = 0  # the same signs in every fit
 
 
@@ -44,15 +46,15 @@ class Neighbourhood:
     at : Solution
     B : sequence of ndarray, shape (s_j, s_j)
         Sums of the diagonal blocks of A^-1.
-    products : tuple of tuple of ndarray, shape (PROBES, s_i, s_j, s_i, s_j)
+    products : list of tuple of ndarray, shape (PROBES, s_i, s_j, s_i, s_j)
         Per factors j and i: products of the entries of A^-1 z, for z in factor j, summed over the levels of i. One
-        sum, instead of one per probe, where j has few levels.
+        sum, instead of one per probe, where `sharpen` was asked.
     """
 
     gram: Gram
     at: Solution
     B: Sequence[Array]
-    products: tuple[tuple[Array, ...], ...]
+    products: list[tuple[Array, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,24 +90,33 @@ def neighbourhood(gram: Gram, at: Solution, B: Sequence[Array]) -> Neighbourhood
     B : sequence of ndarray, shape (s_j, s_j)
         Sums of the diagonal blocks of A^-1 there.
     """
-    rng = np.random.default_rng(SEED)
-    products = []
-    for j, (levels, s) in enumerate(gram.shapes):
-        signs = np.eye(levels) if levels <= FEW else rng.choice([-1.0, 1.0], (levels, PROBES))
-        Z = np.zeros((gram.q, s, signs.shape[1]))
-        own = by_levels(gram.shapes, Z)[j]
-        for a in range(s):
-            own[:, a, a] = signs
-        X = at.factored.solve(Z.reshape(gram.q, -1)).reshape(Z.shape)
-        products.append(_products(gram, X, exact=levels <= FEW))
-    return Neighbourhood(gram, at, B, tuple(products))
+    signs = [
+        np.random.default_rng((SEED, j)).choice([-1.0, 1.0], (levels, PROBES))
+        for j, (levels, _) in enumerate(gram.shapes)
+    ]
+    tasks = [partial(_products, gram, at, j, own) for j, own in enumerate(signs)]
+    return Neighbourhood(gram, at, B, side_by_side(tasks))
 
 
-def _products(gram: Gram, X: Array, *, exact: bool) -> tuple[Array, ...]:
-    """Of the entries of A^-1 z, shape (q, s_j, probes), by probes or, if exact, summed over all."""
+def sharpen(around: Neighbourhood, factors: Iterable[int]) -> bool:
+    """Give every level its own vector in those of the factors that have few; whether any are new."""
+    new = [j for j in factors if around.gram.shapes[j][0] <= FEW and len(around.products[j][0]) > 1]
+    for j in new:
+        products = _products(around.gram, around.at, j, np.eye(around.gram.shapes[j][0]))
+        around.products[j] = tuple(own.sum(axis=0, keepdims=True) for own in products)
+    return bool(new)
+
+
+def _products(gram: Gram, at: Solution, j: int, signs: Array) -> tuple[Array, ...]:
+    """Of the entries of A^-1 z, probe by probe; signs of shape (l_j, probes)."""
+    s = gram.shapes[j][1]
+    Z = np.zeros((gram.q, s, signs.shape[1]))
+    own = by_levels(gram.shapes, Z)[j]
+    for a in range(s):
+        own[:, a, a] = signs
+    X = at.factored.solve(Z.reshape(gram.q, -1)).reshape(Z.shape)
     by_probe = [by_levels(gram.shapes, np.ascontiguousarray(x)) for x in np.moveaxis(X, 2, 0)]
-    products = [np.array([level_products(x, x) for x in of]) for of in zip(*by_probe, strict=True)]
-    return tuple(own.sum(axis=0, keepdims=True) if exact else own for own in products)
+    return tuple(np.array([level_products(x, x) for x in of]) for of in zip(*by_probe, strict=True))
 
 
 def neighbour(

@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sparselmm._types import Array
-from sparselmm.beside import Neighbourhood, neighbour, neighbourhood, solve_beside
+from sparselmm.beside import (
+    Neighbour,
+    Neighbourhood,
+    neighbour,
+    neighbourhood,
+    sharpen,
+    solve_beside,
+)
 from sparselmm.covariance.model import CovarianceModel
 from sparselmm.criterion import (
     Solution,
@@ -22,10 +29,8 @@ from sparselmm.gram import Gram
 from sparselmm.linalg import spectrum
 from sparselmm.systems.base import System
 
-DEVIANCE_ERROR, SCORE_ERROR = (
-    3e-7,
-    1e-4,
-)  # of an evaluation without a factorisation; in standard errors
+DEVIANCE_ERROR = 3e-7  # of an evaluation without a factorisation
+SCORE_ERROR, DOUBTFUL = 1e-4, 2e-5  # in standard errors: of all factors together, and of one
 FEW, FEW_SOLVES = 500, 80  # coefficients in all, and of all factors but the largest
 
 
@@ -117,14 +122,25 @@ class Problem:
         near : Evaluation
             The closest there is, whose information serves.
         """
-        found = neighbour(around, self.model.factors(theta), near.solution)
-        if found is None or found.error > DEVIANCE_ERROR:
+        T = self.model.factors(theta)
+        found = neighbour(around, T, near.solution)
+        if found is None:
             return None
-        variances = np.diag(np.linalg.pinv(near.information, hermitian=True))
-        errors = [found.B_errors[j] * np.linalg.norm(S) for j, S in self.model.directions]
-        if not np.square(errors) @ variances < SCORE_ERROR**2:
+        errors = self._score_errors(found, near)
+        if sharpen(around, np.flatnonzero(errors > DOUBTFUL)):
+            found = neighbour(around, T, found.solution) or found
+            errors = self._score_errors(found, near)
+        if found.error > DEVIANCE_ERROR or not np.linalg.norm(errors) < SCORE_ERROR:
             return None
         return self._evaluation(theta, found.solution, found.B, near.information)
+
+    def _score_errors(self, found: Neighbour, near: Evaluation) -> Array:
+        """Errors of the score by factors, in standard errors."""
+        squares = np.zeros(len(found.B))
+        variances = np.diag(np.linalg.pinv(near.information, hermitian=True))
+        for (j, S), variance in zip(self.model.directions, variances, strict=True):
+            squares[j] += variance * np.vdot(S, S)
+        return np.sqrt(squares) * found.B_errors
 
     def _evaluation(
         self, theta: Array, solution: Solution, B: Sequence[Array], information: Array | None

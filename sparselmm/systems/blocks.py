@@ -162,7 +162,7 @@ class BlockInverse:
     G : ndarray, shape (s_1, nnz)
         From `in_partners_order`.
     flat : ndarray, shape (layout.length,)
-        Lower triangles of S^-1; NaN where it is not held.
+        Lower triangles of S^-1; of no meaning where the factor has no entry.
     """
 
     leading: Leading

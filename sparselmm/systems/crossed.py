@@ -65,11 +65,10 @@ class CrossedFactor:
         store, n_head = self.store, self.store.n_head
         inverse = np.empty_like(self.square)
 
-        def begin(first: int, last: int) -> None:
-            inverse[first:last, :n_head] = np.nan  # where the head has no entry
+        def copy(first: int, last: int) -> None:
             inverse[first:last, n_head:last] = self.square[first:last, n_head:last]
 
-        over_range(begin, len(inverse), smallest=SMALLEST_ROWS)
+        over_range(copy, len(inverse), smallest=SMALLEST_ROWS)
         core = inverse[n_head:, n_head:]
         with wide_blas(len(core) ** 3):
             lapack.invert(core)
