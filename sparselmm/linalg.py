@@ -21,7 +21,7 @@ def cholesky_lower(M: Array) -> Array:
 
 def solve_lower(L: Array, B: Array) -> Array:
     """L^-1 B for lower triangular L."""
-    return np.linalg.solve(L, B)
+    return B / L[0, 0] if len(L) == 1 else np.linalg.solve(L, B)
 
 
 def solve_lower_transposed(L: Array, B: Array) -> Array:

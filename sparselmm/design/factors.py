@@ -103,7 +103,8 @@ def code_column(column: Column) -> tuple[Array, pd.Index]:
     values = column.values
     if column.categories is not None:
         codes, present = code_integers(values)
-        return codes, column.categories[present]
+        all_met = len(present) == len(column.categories)
+        return codes, column.categories if all_met else column.categories[present]
     if column.kind == "boolean":
         codes, present = code_integers(values.view(np.uint8))
         return codes, pd.Index(present.astype(bool))
