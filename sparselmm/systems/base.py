@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from sparselmm._types import Array
-from sparselmm.kernels.blockchol import level_kernels
+from sparselmm.kernels.blockchol import level_kernels, sweep_kernels
 from sparselmm.kernels.products import strip_products
 from sparselmm.linalg import weighted_sum
 from sparselmm.systems.leading import Leading
@@ -122,7 +122,7 @@ class Factored:
         """A^-1 R and its part outside of the leading factor, from L11^-1 R_1 (which is overwritten) and R_2 - L21 W."""
         lead, X2 = self.leading, self.schur.solve(R2)
         if lead.n_S:
-            up = level_kernels(W.shape[1]).backward
+            up = sweep_kernels(*W.shape[1:]).backward
             over_range(up, len(W), self.L11, lead.indptr, lead.cols, self.G, X2, W)
         return join(lead, W, X2), X2
 
@@ -135,7 +135,7 @@ class Factored:
         L11^-T W, follows at once.
         """
         lead, (levels, s, m) = self.leading, B1.shape
-        kernels = level_kernels(s)
+        kernels = sweep_kernels(s, m)
 
         def sums(begin: int, end: int) -> tuple[Array, Array]:
             squares, moved = np.zeros((m, m)), np.zeros(R2.shape)
@@ -263,7 +263,7 @@ def runs(begin: int, end: int) -> Iterator[slice]:
 def scaled(T: Array, block: Array) -> Array:
     """T'B_l by levels, as rows of Lambda'B: shape (l s, m)."""
     out = np.empty(block.shape)
-    over_range(level_kernels(len(T)).apply_transpose, len(block), T, block, out)
+    over_range(sweep_kernels(*block.shape[1:]).apply_transpose, len(block), T, block, out)
     return out.reshape(-1, block.shape[2])
 
 

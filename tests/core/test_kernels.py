@@ -16,7 +16,7 @@ from sparselmm._types import Design
 from sparselmm.covariance.model import covariance_model
 from sparselmm.gram import Gram
 from sparselmm.kernels import scatter, smallchol
-from sparselmm.kernels.blockchol import level_kernels
+from sparselmm.kernels.blockchol import level_kernels, sweep_kernels
 from sparselmm.kernels.crosstab import (
     counting_sort,
     factor_sums,
@@ -133,15 +133,15 @@ def test_factor_of_levels(rng, s):
 
 
 @SIZES
-@pytest.mark.parametrize("m", [1, 3])
+@pytest.mark.parametrize("m", [1, 3, 6])
 def test_apply_transpose_and_forward(rng, s, m):
     T, R = lower(rng, s), rng.normal(size=(9, s, m))
     out = np.full_like(R, np.nan)
-    in_pieces(level_kernels(s).apply_transpose, 9, T, R, out)
+    in_pieces(sweep_kernels(s, m).apply_transpose, 9, T, R, out)
     assert_allclose(out, T.T @ R, atol=1e-12)
     L = np.linalg.cholesky(definite(rng, 9, s) + np.eye(s))
     W = np.full_like(R, np.nan)
-    in_pieces(level_kernels(s).forward, 9, L, R, W)
+    in_pieces(sweep_kernels(s, m).forward, 9, L, R, W)
     assert_allclose(W, np.linalg.solve(L, R), rtol=1e-9, atol=1e-10)
 
 
@@ -178,18 +178,18 @@ def dense_panel(indptr, cols, G, columns=13):
 
 
 @SIZES
-@pytest.mark.parametrize("m", [1, 4])
+@pytest.mark.parametrize("m", [1, 4, 6])
 def test_sweeps_through_the_partners(rng, s, m):
     indptr, cols, *_ = pattern(rng)
     G = rng.normal(size=(len(cols), s))
     W, R = rng.normal(size=(9, s, m)), rng.normal(size=(13, m))
     L21 = dense_panel(indptr, cols, G)
     down = R.copy()
-    in_pieces(level_kernels(s).add_partners, 9, indptr, cols, G, W, down)
+    in_pieces(sweep_kernels(s, m).add_partners, 9, indptr, cols, G, W, down)
     assert_allclose(down, R + np.einsum("als,lsm->am", L21, W), atol=1e-11)
     L = np.linalg.cholesky(definite(rng, 9, s) + np.eye(s))
     up = W.copy()
-    in_pieces(level_kernels(s).backward, 9, L, indptr, cols, G, R, up)
+    in_pieces(sweep_kernels(s, m).backward, 9, L, indptr, cols, G, R, up)
     expected = np.linalg.solve(L.transpose(0, 2, 1), W - np.einsum("als,am->lsm", L21, R))
     assert_allclose(up, expected, rtol=1e-9, atol=1e-10)
 
@@ -279,7 +279,7 @@ def test_systems_that_are_not_definite_give_nan_or_inf(s):
     with np.errstate(all="ignore"):
         level_kernels(s).factor(0, 2, huge, T, L, roots)
         W = np.empty((2, s, 1))
-        level_kernels(s).forward(0, 2, L, np.ones((2, s, 1)), W)
+        sweep_kernels(s, 1).forward(0, 2, L, np.ones((2, s, 1)), W)
     assert not np.isfinite(roots).any()
 
 
@@ -289,7 +289,7 @@ def test_zero_pivots_are_no_exception():
     L, roots = np.zeros((1, 2, 2)), np.zeros(1)
     level_kernels(2).factor(0, 1, lead, np.eye(2), L, roots)
     W = np.empty((1, 2, 1))
-    level_kernels(2).forward(0, 1, L, np.ones((1, 2, 1)), W)
+    sweep_kernels(2, 1).forward(0, 1, L, np.ones((1, 2, 1)), W)
     level_kernels(2).invert(0, 1, L, np.zeros((1, 2, 2)))
     S = np.array([1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 2.0])
     S = np.tril(np.ones((3, 3))).ravel()
