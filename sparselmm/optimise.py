@@ -22,7 +22,7 @@ from sparselmm.covariance.chart import Chart, choose_chart
 from sparselmm.criterion import Solution
 from sparselmm.errors import ConvergenceError
 from sparselmm.optimum import Entry, Optimum, Outcome
-from sparselmm.problem import Evaluation, Problem
+from sparselmm.problem import DEVIANCE_ERROR, Evaluation, Problem
 from sparselmm.start import level_information, moment_start
 from sparselmm.steps import FLOOR, Scale, Step, above_floor, pivot_floors, propose
 from sparselmm.surrogate import Surrogate
@@ -120,10 +120,8 @@ class _Run:
         self.surrogate = Surrogate(problem, scale)
         self.log: list[Entry] = []
         self.best: Evaluation | None = None
-        self.factorised: Evaluation | None = (
-            None  # the best, or the last before it that has a factor
-        )
-        self.around: Neighbourhood | None = None
+        self.factorised: Evaluation | None = None  # the best of those that have a factor
+        self.around: Neighbourhood | None = None  # what surrounds it
         self.kept = False  # whether its information is that of the point before
         self.next: Step | None = None
         self.widest = WIDEST * np.sqrt(len(problem.model.parts))
@@ -220,6 +218,11 @@ class _Run:
             self.report(entry)
 
     def noise(self, at: Evaluation) -> float:
+        """By how much a deviance may be wrong."""
+        sampled = at.solution.factored is None
+        return self.rounding(at) + sampled * 3.0 * DEVIANCE_ERROR
+
+    def rounding(self, at: Evaluation) -> float:
         """Rounding error of a deviance; r2 is what is left of y'y."""
         gram = self.problem.gram
         cancelled = EPSILON * gram.XytXy[-1, -1] / at.solution.r2
@@ -265,7 +268,7 @@ class _Run:
 
     def promised(self, at: Evaluation) -> float | None:
         """The deviance after the next step, where it needs no look: it hardly falls, and rounding is less."""
-        if self.next is None or self.next.gain > self.tolerance or self.noise(at) > VAGUE:
+        if self.next is None or self.next.gain > self.tolerance or self.rounding(at) > VAGUE:
             return None
         return at.deviance - self.next.gain
 

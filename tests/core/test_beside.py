@@ -122,6 +122,16 @@ def test_a_run_saves_factorisations_and_ends_at_the_same_optimum(
     assert found.E is None
 
 
+def test_a_tight_tolerance_does_not_stumble_over_sampling_errors() -> None:
+    for seed in range(10):
+        problem = crossed(np.random.default_rng(seed), 200, 80, 9, n=2_000).problem()
+        whole = minimise(problem, tolerance=1e-12)
+        found = minimise(problem, tolerance=1e-12, beside=True)
+        assert found.outcome is whole.outcome
+        assert found.evaluations <= whole.evaluations + 3
+        assert abs(problem.solve(found.theta).deviance - whole.solution.deviance) < 1e-6
+
+
 def test_an_estimate_that_is_not_right_enough_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = crossed(np.random.default_rng(0), 300, 120, n=4_000).problem()
     for limit in ("DEVIANCE_ERROR", "SCORE_ERROR"):
