@@ -227,21 +227,20 @@ def _repeated(gram: Gram, at: Solution, K: Sequence[Array], guess: Solution | No
 
 def log_change(gram: Gram, old: Sequence[Array], new: Sequence[Array]) -> float:
     """Size of the terms of second order by which log|A| changes: sum of l_j |T_old^-1 T_new - I|²."""
-    if not all(t.diagonal().all() for t in old):
-        return np.inf
-    changes = [solve_lower(a, b) - np.eye(len(a)) for a, b in zip(old, new, strict=True)]
-    return sum(
-        levels * float(np.vdot(own, own))
-        for (levels, _), own in zip(gram.shapes, changes, strict=True)
-    )
+    norms = _change_norms(old, new)
+    return sum(levels * norm**2 for (levels, _), norm in zip(gram.shapes, norms, strict=True))
 
 
 def relative_change(old: Sequence[Array], new: Sequence[Array]) -> float:
     """Largest of the norms |T_old^-1 T_new - I| (Frobenius); infinite where a pivot of the old T is zero."""
+    return max(_change_norms(old, new))
+
+
+def _change_norms(old: Sequence[Array], new: Sequence[Array]) -> list[float]:
     if not all(t.diagonal().all() for t in old):
-        return np.inf
-    changes = [solve_lower(a, b) - np.eye(len(a)) for a, b in zip(old, new, strict=True)]
-    return max(float(np.linalg.norm(change)) for change in changes)
+        return [np.inf] * len(old)
+    pairs = zip(old, new, strict=True)
+    return [float(np.linalg.norm(solve_lower(a, b) - np.eye(len(a)))) for a, b in pairs]
 
 
 def _size(K: Sequence[Array]) -> float:
