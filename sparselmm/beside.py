@@ -2,7 +2,8 @@
 
 At T_1 = T N, with K = (N N')^-1 - I, block-diagonal as N is, A_1 = N'(A + K)N. As |A^-1| < 1, for small K
 
-    V_1 = N^-1 W           with W = V - A^-1 K W, by repetition
+    V_1 = N^-1 W           with W = V - A^-1 K W, by repetition: W_k from W_k-1
+    V'K W                  = V'K W_k-1 + W_k'K (W_k - W_k-1) to second order in what is left
     log|A_1| = log|A| + sum_j (2 l_j log|N_j| + <B_j, K_j> - <C_j, K_j> / 2) + …
     B_1j = N_j^-1 (B_j - C_j + …) N_j^-T
 
@@ -32,7 +33,7 @@ from sparselmm.threads import side_by_side
 REACH = 0.05  # relative change of T over which estimates follow from a factor
 EXACT = 1e-7  # their relative error
 PROBES = 4  # vectors of signs per coefficient of a level
-FEW = 8 * PROBES  # levels up to which each may have its own vector
+FEW_LEVELS = 8 * PROBES  # levels up to which each may have its own vector
 SEED = 0  # the same signs in every fit
 
 
@@ -48,7 +49,7 @@ class Neighbourhood:
         Sums of the diagonal blocks of A^-1.
     products : list of tuple of ndarray, shape (PROBES, s_i, s_j, s_i, s_j)
         Per factors j and i: products of the entries of A^-1 z, for z in factor j, summed over the levels of i. One
-        sum, instead of one per probe, where `sharpen` was asked.
+        sum, instead of one per probe, where `sharpen` has replaced them.
     """
 
     gram: Gram
@@ -100,7 +101,11 @@ def neighbourhood(gram: Gram, at: Solution, B: Sequence[Array]) -> Neighbourhood
 
 def sharpen(around: Neighbourhood, factors: Iterable[int]) -> bool:
     """Give every level its own vector in those of the factors that have few; whether any are new."""
-    new = [j for j in factors if around.gram.shapes[j][0] <= FEW and len(around.products[j][0]) > 1]
+    new = [
+        j
+        for j in factors
+        if around.gram.shapes[j][0] <= FEW_LEVELS and len(around.products[j][0]) > 1
+    ]
     for j in new:
         products = _products(around.gram, around.at, j, np.eye(around.gram.shapes[j][0]))
         around.products[j] = tuple(own.sum(axis=0, keepdims=True) for own in products)
@@ -201,28 +206,30 @@ def _moved(
         return None
     back = [solve_lower(new, old) for old, new in zip(at.T, T, strict=True)]
     K = [own.T @ own - np.eye(len(own)) for own in back]
-    W = _repeated(gram, at, K, guess)
+    before, W = _repeated(gram, at, K, guess)
     M = at.L_M @ at.L_M.T
     c = M @ at.beta
     inner = np.block([[M, c[:, None]], [c[None, :], np.array([[at.r2 + at.beta @ c]])]])
-    inner += tall_product(at.V, _by_blocks(gram, K, W))
+    inner += tall_product(at.V, _by_blocks(gram, K, before))
+    inner += tall_product(W, _by_blocks(gram, K, W - before))
     solution = profiled(gram, T, at.factored, 0.0, _by_blocks(gram, back, W), inner, reml=at.reml)
     return back, K, replace(solution, factored=None)
 
 
-def _repeated(gram: Gram, at: Solution, K: Sequence[Array], guess: Solution | None) -> Array:
-    """W = V - A^-1 K W to a small relative error: what a repetition changes, times |K|, is left."""
+def _repeated(
+    gram: Gram, at: Solution, K: Sequence[Array], guess: Solution | None
+) -> tuple[Array, Array]:
+    """W to a small relative error, and the one before: what a repetition changes, times |K|, is left."""
     size, W = _size(K), at.V
     if guess is not None and guess is not at:
-        W = _by_blocks(
-            gram, [solve_lower(*pair) for pair in zip(at.T, guess.T, strict=True)], guess.V
-        )
-    enough = EXACT * np.linalg.norm(at.V, axis=0)
+        to_guess = [solve_lower(*pair) for pair in zip(at.T, guess.T, strict=True)]
+        W = _by_blocks(gram, to_guess, guess.V)
+    before, enough = W, EXACT * np.linalg.norm(at.V, axis=0)
     for _ in range(int(np.log(EXACT) / np.log(max(size, EXACT)))):
         before, W = W, at.V - at.factored.solve(_by_blocks(gram, K, W))
         if (size * np.linalg.norm(W - before, axis=0) <= enough).all():
             break
-    return W
+    return before, W
 
 
 def log_change(gram: Gram, old: Sequence[Array], new: Sequence[Array]) -> float:

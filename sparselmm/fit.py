@@ -35,7 +35,7 @@ ROUNDING_SHARE = 1e-28  # of y'y: a residual of 1e-14 of the response has no dig
 STEPS, SOLVE_RATE = (
     4,
     15.0,
-)  # repetitions of a solve; time of its operations, in those of an evaluation
+)  # repetitions of a solve; its time per operation, in that of an evaluation
 TOLERANCE, TOLERANCE_MEDIUM, TOLERANCE_LARGE = 1e-9, 3e-7, 4e-7
 
 

@@ -38,6 +38,7 @@ NEGLIGIBLE = 2e-14  # promised gain per level that moves theta by less than abou
 ROUNDING = 1e-13  # relative error of a deviance
 EPSILON, LEAST_RESIDUAL = 1e-15, 1e-13  # of y'y: its error, and an r2 that has lost its digits
 NEAR = 2e-3  # change of log|A|, in its terms of second order, up to which a factor serves once more
+SCORE_ERROR = 1e-4  # in standard errors, of what then follows from it; and half of what the tolerance lets pass
 SAME = 0.01  # relative change of T over which the information stays as it is
 VAGUE = 1e-6  # rounding error of a deviance that leaves a promise open
 BENT = 0.5  # share of the widest radius to which an exact Hessian that bends down is believed
@@ -116,7 +117,8 @@ class _Run:
     ) -> None:
         self.problem, self.scale, self.report = problem, scale, report
         self.tolerance, self.largest_score = tolerance, largest_score
-        self.near = NEAR if beside else 0.0
+        self.near = NEAR if beside and not problem.exact_is_cheap() else 0.0
+        self.score_error = min(SCORE_ERROR, 0.5 * np.sqrt(2.0 * tolerance))
         self.surrogate = Surrogate(problem, scale)
         self.log: list[Entry] = []
         self.best: Evaluation | None = None
@@ -210,7 +212,7 @@ class _Run:
         if not log_change(self.problem.gram, last.solution.T, T) < self.near:
             return None
         self.around = self.around or self.problem.neighbourhood(last)
-        return self.problem.evaluate_beside(self.around, theta, best)
+        return self.problem.evaluate_beside(self.around, theta, best, self.score_error)
 
     def record(self, entry: Entry) -> None:
         self.log.append(entry)

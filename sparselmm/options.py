@@ -21,8 +21,8 @@ class Options:
         Stop when another step promises to lower the deviance by less (half the squared length of the score in
         standard errors). By default 1e-9, and 3e-7 where one evaluation takes more than 2e8 operations;
         a closing step then brings both to about 1e-12 (5e-9 where the last scores follow from a factorisation
-        next to them). Above 2e10 operations 4e-7 without a closing step. At most
-        4.9e-7: the certificate lets a score of 1e-3 standard errors pass.
+        next to them; the deviance is then known to about 3e-7). Above 2e10 operations 4e-7 without a closing
+        step. At most 4.9e-7: the certificate lets a score of 1e-3 standard errors pass.
     max_evaluations : int
         Evaluations of the score before giving up.
     threads : int, optional

@@ -30,7 +30,7 @@ from sparselmm.linalg import spectrum
 from sparselmm.systems.base import System
 
 DEVIANCE_ERROR = 3e-7  # of an evaluation without a factorisation
-SCORE_ERROR, DOUBTFUL = 1e-4, 2e-5  # in standard errors: of all factors together, and of one
+DOUBTFUL = 0.2  # share of the error of the score that may pass, from which on one factor is looked at closer
 FEW, FEW_SOLVES = 500, 80  # coefficients in all, and of all factors but the largest
 
 
@@ -113,7 +113,7 @@ class Problem:
         return neighbourhood(self.gram, at.solution, at.B)
 
     def evaluate_beside(
-        self, around: Neighbourhood, theta: Array, near: Evaluation
+        self, around: Neighbourhood, theta: Array, near: Evaluation, score_error: float
     ) -> Evaluation | None:
         """Value and score without another factorisation; None where they are not right enough.
 
@@ -121,21 +121,23 @@ class Problem:
         ----------
         near : Evaluation
             The closest there is, whose information serves.
+        score_error : float
+            In standard errors, that may pass.
         """
         T = self.model.factors(theta)
         found = neighbour(around, T, near.solution)
         if found is None:
             return None
         errors = self._score_errors(found, near)
-        if sharpen(around, np.flatnonzero(errors > DOUBTFUL)):
+        if sharpen(around, np.flatnonzero(errors > DOUBTFUL * score_error)):
             found = neighbour(around, T, found.solution) or found
             errors = self._score_errors(found, near)
-        if found.error > DEVIANCE_ERROR or not np.linalg.norm(errors) < SCORE_ERROR:
+        if found.error > DEVIANCE_ERROR or not np.linalg.norm(errors) < score_error:
             return None
         return self._evaluation(theta, found.solution, found.B, near.information)
 
     def _score_errors(self, found: Neighbour, near: Evaluation) -> Array:
-        """Errors of the score by factors, in standard errors."""
+        """Errors of the score by factors, in standard errors; those of sampling are independent."""
         squares = np.zeros(len(found.B))
         variances = np.diag(np.linalg.pinv(near.information, hermitian=True))
         for (j, S), variance in zip(self.model.directions, variances, strict=True):

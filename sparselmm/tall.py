@@ -10,9 +10,8 @@ from sparselmm._types import Array
 from sparselmm.kernels.products import STRIP, strip_products, strip_rows
 from sparselmm.threads import over_range, sum_over_range
 
-LIGHT = (
-    400_000  # numbers read, above which another thread is worth waking in products of few columns
-)
+# Numbers read, above which another thread is worth waking in products of few columns.
+LIGHT = 400_000
 NARROW = 128  # entries of a product up to which rows are taken in strips
 
 
@@ -33,7 +32,7 @@ def tall_product(a: Array, b: Array) -> Array:
         strip_products(begin, end, left, right, total)
         return total
 
-    return sum_over_range(strips, len(a), LIGHT // (a.shape[1] + b.shape[1]))
+    return sum_over_range(strips, len(a), max(LIGHT // (a.shape[1] + b.shape[1]), 1))
 
 
 def level_products(left: Array, right: Array) -> Array:

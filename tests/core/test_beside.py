@@ -97,7 +97,7 @@ def test_a_change_that_only_its_rows_add_up_to_is_not_small() -> None:
     assert relative_change([old], [new]) > REACH
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 @both
 def test_a_run_saves_factorisations_and_ends_at_the_same_optimum(
     seed: int, reml: bool, monkeypatch: pytest.MonkeyPatch
@@ -106,7 +106,7 @@ def test_a_run_saves_factorisations_and_ends_at_the_same_optimum(
     whole = minimise(problem, tolerance=1e-9)
     original, counts = System.at, []
     monkeypatch.setattr(System, "at", lambda *args: counts.append(1) or original(*args))
-    found = minimise(problem, tolerance=1e-9, beside=True)
+    found = minimise(problem, tolerance=3e-7, beside=True)
     monkeypatch.undo()
     steps = [entry.step for entry in found.log]
     assert found.converged
@@ -128,15 +128,23 @@ def test_a_tight_tolerance_does_not_stumble_over_sampling_errors() -> None:
         whole = minimise(problem, tolerance=1e-12)
         found = minimise(problem, tolerance=1e-12, beside=True)
         assert found.outcome is whole.outcome
-        assert found.evaluations <= whole.evaluations + 3
+        assert found.evaluations <= whole.evaluations + 1
         assert abs(problem.solve(found.theta).deviance - whole.solution.deviance) < 1e-6
 
 
 def test_an_estimate_that_is_not_right_enough_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = crossed(np.random.default_rng(0), 300, 120, n=4_000).problem()
-    for limit in ("DEVIANCE_ERROR", "SCORE_ERROR"):
+    for limit in ("problem.DEVIANCE_ERROR", "optimise.SCORE_ERROR"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"sparselmm.problem.{limit}", 0.0)
-            found = minimise(problem, tolerance=1e-9, beside=True)
+            patch.setattr(f"sparselmm.{limit}", 0.0)
+            found = minimise(problem, tolerance=3e-7, beside=True)
         assert found.converged
         assert "beside" not in [entry.step for entry in found.log]
+
+
+def test_designs_small_enough_for_exact_hessians_keep_their_factors() -> None:
+    problem = crossed(np.random.default_rng(0), 150, 30, n=700).problem()
+    assert problem.exact_is_cheap()
+    found = minimise(problem, tolerance=1e-12, beside=True)
+    assert found.converged
+    assert "beside" not in [entry.step for entry in found.log]
