@@ -19,7 +19,7 @@ def tall_product(a: Array, b: Array) -> Array:
     """a'b for many rows of both.
 
     BLAS is two to four times faster on few columns when the rows come in strips, and when it does not see that a'a
-    is symmetric.
+    is symmetric. Few rows do without the kernels, which a fresh process would have to load.
     """
     if len(a) <= STRIP:
         return a.T @ b
@@ -44,6 +44,11 @@ def level_products(left: Array, right: Array) -> Array:
 
 def wide_product(a: Array, b: Array, last: Array | None = None) -> Array:
     """a b for many rows of a, with `last` added to its last column; in strips as well, for the same reason."""
+    if len(a) <= STRIP:
+        few = a @ b
+        if last is not None:
+            few[:, -1] += last
+        return few
     out = np.empty((len(a), b.shape[1]))
     left, right = np.ascontiguousarray(a), np.ascontiguousarray(b)
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from sparselmm._types import Array
 from sparselmm.kernels.blockchol import level_kernels, sweep_kernels
-from sparselmm.kernels.products import strip_products
 from sparselmm.linalg import weighted_sum
 from sparselmm.systems.leading import Leading
+from sparselmm.tall import tall_product
 from sparselmm.threads import SMALLEST_RANGE, map_range, over_range, sum_over_range
 
 
@@ -139,7 +139,7 @@ class Factored:
 
         def sums(begin: int, end: int) -> tuple[Array, Array]:
             squares, moved = np.zeros((m, m)), np.zeros(R2.shape)
-            product, room = np.empty((m, m)), np.empty((min(RUN, end - begin), s, m))
+            room = np.empty((min(RUN, end - begin), s, m))
             for run in runs(begin, end):
                 L, B, pointers = self.L11[run], B1[run], lead.indptr[run.start : run.stop + 1]
                 W = room[: len(B)] if kept is None else kept[run]
@@ -147,8 +147,7 @@ class Factored:
                     kernels.apply_transpose(0, len(B), T1, B, W)
                 kernels.forward(0, len(B), L, B if T1 is None else W, W)
                 flat = W.reshape(-1, m)
-                strip_products(0, len(flat), flat, flat, product)
-                squares += product
+                squares += tall_product(flat, flat)
                 if lead.n_S:
                     kernels.add_partners(0, len(B), pointers, lead.cols, self.G, W, moved)
                 elif kept is not None:
