@@ -236,7 +236,8 @@ class _Run:
         if at is None or last is None or local is None:
             raise ConvergenceError(
                 f"Found a deviance of {self.log[0].deviance} at the starting values; expected a finite one. "
-                "The response may be fitted perfectly, or the data hold extreme values: rescale them; a `start` of yours may be too far away: leave it out."
+                "The response may be fitted perfectly, or the data hold extreme values: rescale them. "
+                "If you gave a `start`, it may be too far away: leave it out."
             )
         internal, solution, model = at.theta, at.solution, self.problem.model
         negative = (at.theta[model.pivots] < 0.0).any()
