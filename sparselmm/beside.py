@@ -31,7 +31,8 @@ from sparselmm.tall import level_products, tall_product
 from sparselmm.threads import side_by_side
 
 REACH = 0.05  # relative change of T over which estimates follow from a factor
-EXACT = 1e-7  # their relative error
+EXACT = 1e-10  # their relative error
+SCORED = 1e-7  # the same where only value and score are asked for
 PROBES = 4  # vectors of signs per coefficient of a level
 FEW_LEVELS = 8 * PROBES  # levels up to which each may have its own vector
 SEED = 0  # the same signs in every fit
@@ -129,7 +130,7 @@ def neighbour(
 ) -> Neighbour | None:
     """Value and score at T close by; None where it is too far away (see `solve_beside`)."""
     gram, at = around.gram, around.at
-    moved = _moved(gram, at, T, guess)
+    moved = _moved(gram, at, T, guess, SCORED)
     if moved is None:
         return None
     back, K, solution = moved
@@ -190,7 +191,7 @@ def solve_beside(
     Solution or None
         Without a factor.
     """
-    moved = _moved(gram, at, T, guess)
+    moved = _moved(gram, at, T, guess, EXACT)
     if moved is None:
         return None
     new = moved[2]
@@ -198,7 +199,7 @@ def solve_beside(
 
 
 def _moved(
-    gram: Gram, at: Solution, T: Sequence[Array], guess: Solution | None
+    gram: Gram, at: Solution, T: Sequence[Array], guess: Solution | None, error: float
 ) -> tuple[list[Array], list[Array], Solution] | None:
     """N^-1, K, and the solution as if log|A_1| were zero; [X y]'H_1^-1[X y] = [X y]'H^-1[X y] + V'K W."""
     T = tuple(np.ascontiguousarray(t, dtype=float) for t in T)
@@ -206,7 +207,7 @@ def _moved(
         return None
     back = [solve_lower(new, old) for old, new in zip(at.T, T, strict=True)]
     K = [own.T @ own - np.eye(len(own)) for own in back]
-    before, W = _repeated(gram, at, K, guess)
+    before, W = _repeated(gram, at, K, guess, error)
     M = at.L_M @ at.L_M.T
     c = M @ at.beta
     inner = np.block([[M, c[:, None]], [c[None, :], np.array([[at.r2 + at.beta @ c]])]])
@@ -217,15 +218,15 @@ def _moved(
 
 
 def _repeated(
-    gram: Gram, at: Solution, K: Sequence[Array], guess: Solution | None
+    gram: Gram, at: Solution, K: Sequence[Array], guess: Solution | None, error: float
 ) -> tuple[Array, Array]:
-    """W to a small relative error, and the one before: what a repetition changes, times |K|, is left."""
+    """W to a relative error, and the one before: what a repetition changes, times |K|, is left."""
     size, W = _size(K), at.V
     if guess is not None and guess is not at:
         to_guess = [solve_lower(*pair) for pair in zip(at.T, guess.T, strict=True)]
         W = _by_blocks(gram, to_guess, guess.V)
-    before, enough = W, EXACT * np.linalg.norm(at.V, axis=0)
-    for _ in range(int(np.log(EXACT) / np.log(max(size, EXACT)))):
+    before, enough = W, error * np.linalg.norm(at.V, axis=0)
+    for _ in range(int(np.log(error) / np.log(max(size, error)))):
         before, W = W, at.V - at.factored.solve(_by_blocks(gram, K, W))
         if (size * np.linalg.norm(W - before, axis=0) <= enough).all():
             break

@@ -32,10 +32,8 @@ if TYPE_CHECKING:
 MEDIUM, LARGE = 2e8, 2e10  # operations per evaluation from which on tolerances are looser
 DEPENDENT = 1e-12  # smallest eigenvalue of scaled cross-products that counts as none
 ROUNDING_SHARE = 1e-28  # of y'y: a residual of 1e-14 of the response has no digits
-STEPS, SOLVE_RATE = (
-    4,
-    15.0,
-)  # repetitions of a solve; its time per operation, in that of an evaluation
+# Repetitions of a solve; its time per operation, in that of an evaluation.
+STEPS, SOLVE_RATE = 4, 15.0
 TOLERANCE, TOLERANCE_MEDIUM, TOLERANCE_LARGE = 1e-9, 3e-7, 4e-7
 
 

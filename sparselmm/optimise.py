@@ -266,6 +266,8 @@ class _Run:
         if outcome.converged:
             outcome = Outcome.SINGULAR if len(zero) else Outcome.CONVERGED
             outcome = outcome if certificate.passed else Outcome.STALLED
+        if solution is at.solution and at is not last:  # whose estimates only served a score
+            solution = self.problem.solve_beside(last.solution, internal, at.deviance, solution)
         E = tuple(at.E) if solution is last.solution else None
         return Optimum(internal, solution, outcome, certificate, tuple(self.log), E)
 

@@ -1,7 +1,7 @@
 """Many responses on one design: only Z'y, X'y and y'y change, so nothing else is computed twice.
 
-Small designs go through a compiled engine that runs whole descents (`sparselmm.kernels.batch`); what it cannot vouch
-for, and every larger design, goes through `sparselmm.optimise.minimise`, which finds the same optimum.
+Small designs descend side by side (`sparselmm.refits.lockstep`); what does not end with a certificate there, and every
+larger design, goes through `sparselmm.optimise.minimise`, which finds the same optimum.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sparselmm.refits.small import Small, bytes_per_response, workspace
 from sparselmm.systems.leading import choose_leading
 from sparselmm.threads import over_range
 
-SMALL = 3e6  # operations per evaluation up to which the engine beats the general path
+SMALL = 3e6  # operations per evaluation up to which that beats the general path
 TOLERANCE = 1e-12
 MEMORY = 50_000_000  # bytes that descents side by side may take
 SHARE = 64  # responses that a thread should have at the least
